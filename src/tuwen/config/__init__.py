@@ -1,0 +1,17 @@
+"""Strict typed configuration, registries, and the error that users see."""
+
+from tuwen.config.errors import MissingExtraError, TuwenError
+from tuwen.config.registry import Registry, unknown_name
+from tuwen.config.strict import StrictConfig, apply_overrides, parse_config, read_yaml, to_yaml
+
+__all__ = [
+    "MissingExtraError",
+    "Registry",
+    "StrictConfig",
+    "TuwenError",
+    "apply_overrides",
+    "parse_config",
+    "read_yaml",
+    "to_yaml",
+    "unknown_name",
+]
