@@ -1,0 +1,123 @@
+"""``TuwenConfig``: vision encoder × connector × language model, as stored in a model folder."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from transformers import AutoConfig, PretrainedConfig
+
+import tuwen.models.encoders.conv_vit as conv_vit
+from tuwen.config import StrictConfig, TuwenError, parse_config
+from tuwen.models.connectors.base import ConnectorConfig, parse_connector
+from tuwen.models.encoders.base import encoder_kind, patch_grid
+from tuwen.vision.grid import Grid, PatchGrid
+
+AutoConfig.register("tuwen_conv_vit", conv_vit.ConvViTConfig, exist_ok=True)
+
+
+class VisionFeature(StrictConfig):
+    """Which of the vision encoder's features go to the connector.
+
+    Attributes:
+        layers: indices of hidden states (0 is the embedding, -1 the last layer); several are concatenated.
+        select: ``patch`` leaves out class and register tokens, ``all`` keeps them before the patches.
+        post_layernorm: whether each chosen state passes the encoder's own final norm.
+    """
+
+    layers: list[int] = Field(default=[-2], min_length=1)
+    select: Literal["patch", "all"] = "patch"
+    post_layernorm: bool = False
+
+
+class TuwenConfig(PretrainedConfig):
+    """Configuration of any composition.
+
+    Args:
+        vision_config: of a `transformers` vision encoder, or a mapping with its ``model_type``.
+        text_config: of a `transformers` causal language model, or a mapping with its ``model_type``.
+        connector_config: ``{"type": NAME, …settings}``, see ``tuwen.models.connectors``.
+        vision_feature: see ``VisionFeature``.
+        image_token_id: the token whose places are filled with picture features.
+        tie_word_embeddings: whether the output head shares the language model's input embeddings; as in
+            ``text_config`` unless said.
+
+    Raises:
+        TuwenError: when a part is unknown or the parts do not fit together.
+    """
+
+    model_type = "tuwen"
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 (read by transformers)
+
+    def __init__(
+        self,
+        *,
+        vision_config: PretrainedConfig | dict[str, Any] | None = None,
+        text_config: PretrainedConfig | dict[str, Any] | None = None,
+        connector_config: dict[str, Any] | None = None,
+        vision_feature: dict[str, Any] | None = None,
+        image_token_id: int = 0,
+        tie_word_embeddings: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.vision_config = _sub_config(vision_config, "vision_config", "clip_vision_model")
+        self.text_config = _sub_config(text_config, "text_config", "qwen2")
+        self.connector_config = dict(connector_config or {"type": "mlp"})
+        self.vision_feature = dict(vision_feature or {})
+        self.image_token_id = image_token_id
+        if tie_word_embeddings is None:
+            tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
+        super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
+
+    @property
+    def feature(self) -> VisionFeature:
+        """``vision_feature``, checked."""
+        return parse_config(VisionFeature, self.vision_feature, "vision_feature")
+
+    @property
+    def connector(self) -> ConnectorConfig:
+        """``connector_config``, checked."""
+        return parse_connector(self.connector_config)
+
+    @property
+    def vision_dim(self) -> int:
+        """D: width of the features that reach the connector."""
+        return int(self.vision_config.hidden_size) * len(self.feature.layers)
+
+    def patch_grid(self, grid: Grid) -> PatchGrid:
+        """The features that one tile of ``grid`` gives."""
+        return patch_grid(self.vision_config, grid.height, grid.width, self.feature.select)
+
+    def num_image_tokens(self, grid: Grid) -> int:
+        """Tokens that a picture takes up in the language model; needs no weights and no pixels."""
+        return grid.tiles * self.connector.num_tokens(self.patch_grid(grid))
+
+    def check(self) -> None:
+        """Look at every part, so that what does not fit is said before any weight is made.
+
+        Raises:
+            TuwenError: naming the part.
+        """
+        encoder_kind(self.vision_config)
+        states = int(self.vision_config.num_hidden_layers) + 1
+        for layer in self.feature.layers:
+            if not -states <= layer < states:
+                raise TuwenError(
+                    f"vision_feature.layers: {layer} is outside the {states} hidden states of "
+                    f"{self.vision_config.model_type} (choose {-states} to {states - 1})"
+                )
+        _ = self.connector
+
+
+def _sub_config(values: PretrainedConfig | dict[str, Any] | None, key: str, default: str) -> PretrainedConfig:
+    if isinstance(values, PretrainedConfig):
+        return values
+    settings = dict(values or {})
+    model_type = settings.pop("model_type", default)
+    try:
+        return AutoConfig.for_model(model_type, **settings)
+    except (ValueError, KeyError) as error:
+        raise TuwenError(f"{key}: {error}") from None
+
+
+AutoConfig.register("tuwen", TuwenConfig, exist_ok=True)
