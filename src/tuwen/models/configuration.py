@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from transformers import AutoConfig, PretrainedConfig
 
 import tuwen.models.encoders.conv_vit as conv_vit
-from tuwen.config import StrictConfig, TuwenError, parse_config
+from tuwen.config import TuwenError, parse_config
 from tuwen.models.connectors.base import ConnectorConfig, parse_connector
 from tuwen.models.encoders.base import encoder_kind, patch_grid
+from tuwen.models.recipe import VisionFeature
 from tuwen.vision.grid import Grid, PatchGrid
 
 AutoConfig.register("tuwen_conv_vit", conv_vit.ConvViTConfig, exist_ok=True)
-
-
-class VisionFeature(StrictConfig):
-    """Which of the vision encoder's features go to the connector.
-
-    Attributes:
-        layers: indices of hidden states (0 is the embedding, -1 the last layer); several are concatenated.
-        select: ``patch`` leaves out class and register tokens, ``all`` keeps them before the patches.
-        post_layernorm: whether each chosen state passes the encoder's own final norm.
-    """
-
-    layers: list[int] = Field(default=[-2], min_length=1)
-    select: Literal["patch", "all"] = "patch"
-    post_layernorm: bool = False
 
 
 class TuwenConfig(PretrainedConfig):
@@ -37,7 +23,7 @@ class TuwenConfig(PretrainedConfig):
         vision_config: of a `transformers` vision encoder, or a mapping with its ``model_type``.
         text_config: of a `transformers` causal language model, or a mapping with its ``model_type``.
         connector_config: ``{"type": NAME, …settings}``, see ``tuwen.models.connectors``.
-        vision_feature: see ``VisionFeature``.
+        vision_feature: see ``tuwen.models.recipe.VisionFeature``.
         image_token_id: the token whose places are filled with picture features.
         tie_word_embeddings: whether the output head shares the language model's input embeddings; as in
             ``text_config`` unless said.

@@ -1,0 +1,164 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from tuwen.config import TuwenError
+from tuwen.data.loader import Batch
+from tuwen.models.modeling import TuwenForConditionalGeneration
+from tuwen.train.losses import OBJECTIVES, Objective, image_tokens
+from tuwen.train.optimizer import Group, GroupedOptimizer, clip_gradients
+from tuwen.train.progress import RunDisplay
+from tuwen.train.recipe import Stage
+
+
+@dataclass(slots=True)
+class Meter:
+    """Throughput since the last reading."""
+
+    tokens: int = 0
+    pictures: int = 0
+    waited: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+    def read(self) -> dict[str, float]:
+        """Answer tokens and pictures a second, and the share of time spent waiting for data."""
+        seconds = max(1e-9, time.monotonic() - self.since)
+        result = {
+            "tokens/s": self.tokens / seconds,
+            "images/s": self.pictures / seconds,
+            "data wait": self.waited / seconds,
+        }
+        self.tokens, self.pictures, self.waited, self.since = 0, 0, 0.0, time.monotonic()
+        return result
+
+
+class StageLoop:
+    """Trains one stage.
+
+    Args:
+        model: what is trained.
+        groups: what is trained.
+        stage: how.
+        accelerator: precision, devices and processes.
+        metrics: JSONL file that each step is appended to.
+    """
+
+    def __init__(
+        self,
+        model: TuwenForConditionalGeneration,
+        groups: list[Group],
+        stage: Stage,
+        *,
+        accelerator: Accelerator,
+        metrics: Path,
+    ) -> None:
+        self.model, self.groups, self.stage = model, groups, stage
+        self.accelerator, self.metrics = accelerator, metrics
+        self.optimizer = GroupedOptimizer(groups, stage)
+
+    def run(
+        self,
+        batches: Iterator[list[Batch]],
+        display: RunDisplay,
+        *,
+        first_step: int = 0,
+        after_step: Callable[[int], None] | None = None,
+    ) -> None:
+        """Go through the stage's steps; ``after_step`` is called with the number of steps done.
+
+        Raises:
+            TuwenError: when the loss is not finite, or a tensor that is to be trained gets no gradient.
+        """
+        meter = Meter()
+        with self.metrics.open("a", encoding="utf-8") as log:
+            for step in range(first_step, self.stage.steps):
+                waiting = time.monotonic()
+                here = [batch.to(self.accelerator.device) for batch in next(batches)]
+                meter.waited += time.monotonic() - waiting
+                losses = self._backward(here)
+                if step == first_step:
+                    self._audit()
+                norm = clip_gradients(self.groups, self.stage.clip)
+                if not math.isfinite(norm):
+                    raise TuwenError(
+                        f"stages.{self.stage.name}: the gradient of step {step + 1} is not finite; "
+                        "lower the learning rate or raise the warm-up"
+                    )
+                rates = self.optimizer.step(step)
+                meter.tokens += sum(int((batch.labels >= 0).sum()) for batch in here)
+                meter.pictures += sum(batch.pictures for batch in here)
+                record = {**losses, "grad norm": norm, **meter.read()}
+                line = {"stage": self.stage.name, "step": step + 1, **record, "lr": rates}
+                log.write(json.dumps(line, ensure_ascii=False) + "\n")
+                log.flush()
+                self.accelerator.log(
+                    {**record, **{f"lr/{name}": rate for name, rate in rates.items()}}, step=step + 1
+                )
+                display.update(self.stage.name, step + 1, record, rates)
+                if after_step is not None:
+                    after_step(step + 1)
+
+    def _backward(self, batches: list[Batch]) -> dict[str, float]:
+        """Gradients of the step's loss: each objective over its weight in the whole step, all processes."""
+        weights = self._step_weights(batches)
+        shown: dict[str, Tensor] = {}
+        for batch in batches:
+            with self.accelerator.autocast():
+                parts = self._objectives(batch)
+            loss = torch.zeros((), device=self.accelerator.device)
+            for name, part in parts.items():
+                mean = part.total / weights[name]
+                shown[name] = shown.get(name, torch.zeros_like(mean.detach())) + mean.detach()
+                loss = loss + self.stage.objectives[name] * mean
+            self.accelerator.backward(loss)
+        self._add_up_over_processes()
+        return {name: float(self.accelerator.reduce(value, "sum")) for name, value in shown.items()}
+
+    def _add_up_over_processes(self) -> None:
+        if self.accelerator.num_processes == 1:
+            return
+        for group in self.groups:
+            for tensor in group.tensors:
+                # A process whose share held no picture has no gradient for the vision encoder.
+                mine = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+                tensor.grad = self.accelerator.reduce(mine, "sum")
+
+    def _objectives(self, batch: Batch) -> dict[str, Objective]:
+        tokens_PTH = image_tokens(self.model, batch)
+        return {
+            name: OBJECTIVES[name](self.model, batch, tokens_PTH)
+            for name, weight in self.stage.objectives.items()
+            if weight > 0
+        }
+
+    def _step_weights(self, batches: list[Batch]) -> dict[str, Tensor]:
+        device = self.accelerator.device
+        sums = {
+            "answers": torch.stack([batch.weights.sum() for batch in batches]).sum(),
+            "regions": torch.stack([batch.region_weights.sum() for batch in batches]).sum(),
+        }
+        return {
+            name: self.accelerator.reduce(value.to(device), "sum").clamp(min=1e-6) for name, value in sums.items()
+        }
+
+    def _audit(self) -> None:
+        """Every trained tensor must get a gradient, or what the recipe says is not what happens."""
+        for group in self.groups:
+            for name, tensor in zip(group.names, group.tensors, strict=True):
+                if tensor.grad is None:
+                    group_name = f"stages.{self.stage.name}.modules.{group.module}"
+                    raise TuwenError(
+                        f"{group_name}: {name} gets no gradient from the objectives "
+                        f"{', '.join(self.stage.objectives)}; freeze the module or add an objective that reaches it"
+                    )

@@ -1,0 +1,80 @@
+"""What a person sees of a run: a live table in a terminal, one line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+LINE_EVERY_SECONDS = 10.0
+
+
+class RunDisplay:
+    """Progress of all stages of a run.
+
+    Args:
+        stages: name and steps of each stage.
+        console: where it is shown.
+    """
+
+    def __init__(self, stages: list[tuple[str, int]], console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+        )
+        self._tasks = {name: self._progress.add_task(name, total=steps, start=False) for name, steps in stages}
+        self._steps = dict(stages)
+        self._live = Live(console=self.console, refresh_per_second=4, transient=False)
+        self._last_line = time.monotonic()
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> RunDisplay:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def update(self, stage: str, step: int, record: Mapping[str, float], rates: Mapping[str, float]) -> None:
+        """Show step ``step`` (from 1) of ``stage``: losses and throughput in ``record``, rates by module."""
+        self._started.setdefault(stage, time.monotonic())
+        task = self._tasks[stage]
+        if step == 1:
+            self._progress.start_task(task)
+        self._progress.update(task, completed=step)
+        if self.console.is_terminal:
+            self._live.update(Group(self._progress, self._table(record, rates)))
+        elif step == self._steps[stage] or time.monotonic() - self._last_line > LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
+            self.console.print(self._line(stage, step, record, rates), highlight=False, soft_wrap=True)
+
+    def _table(self, record: Mapping[str, float], rates: Mapping[str, float]) -> Table:
+        table = Table.grid(padding=(0, 3))
+        cells = [f"{name} [cyan]{_number(value)}[/]" for name, value in record.items()]
+        table.add_row(*cells)
+        table.add_row(*[f"lr {module} [magenta]{rate:.1e}[/]" for module, rate in rates.items()])
+        return table
+
+    def _line(self, stage: str, step: int, record: Mapping[str, float], rates: Mapping[str, float]) -> str:
+        spent = time.monotonic() - self._started[stage]
+        left = spent / step * (self._steps[stage] - step)
+        shown = "  ".join(f"{name} {_number(value)}" for name, value in record.items())
+        lrs = " ".join(f"{module} {rate:.1e}" for module, rate in rates.items())
+        return f"{stage} {step}/{self._steps[stage]}  {shown}  lr {lrs}  left {left:.0f} s"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

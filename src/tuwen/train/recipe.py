@@ -1,0 +1,191 @@
+"""What a training recipe may say; read and checked without importing torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tuwen.config import StrictConfig, TuwenError, apply_overrides, parse_config, read_yaml
+from tuwen.models.recipe import ModelRecipe
+
+ModuleName = Literal["vision", "connector", "language"]
+MODULES: tuple[ModuleName, ...] = ("vision", "connector", "language")
+
+
+class Lora(StrictConfig):
+    """Low-rank adapters (arXiv 2106.09685) on a module's linear layers.
+
+    Attributes:
+        rank: r.
+        alpha: the update is scaled by alpha / rank.
+        dropout: on the adapter's input.
+        targets: names of linear layers, e.g. ``q_proj``; all of the module's unless said.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: list[str] | None = None
+
+
+class ModulePolicy(StrictConfig):
+    """How one module is trained in a stage.
+
+    Attributes:
+        mode: ``frozen``, ``lora``, ``full``, or for the language model ``embeddings`` (token embeddings and output
+            head alone).
+        learning_rate: at its highest; needed unless frozen.
+        weight_decay: of matrices; norms, biases and embeddings have none.
+        warmup: steps over which the rate rises from 0; the stage's unless said.
+        schedule: the stage's unless said.
+        lora: settings, for ``lora``.
+    """
+
+    mode: Literal["frozen", "lora", "full", "embeddings"]
+    learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup: int | None = Field(default=None, ge=0)
+    schedule: Schedule | None = None
+    lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModulePolicy:
+        if self.mode == "frozen":
+            given = self.model_fields_set - {"mode"}
+            if given:
+                raise ValueError(f"{sorted(given)[0]} has no effect on a frozen module; remove it")
+        elif self.learning_rate is None:
+            raise ValueError(f"learning_rate: this key is required for mode {self.mode}")
+        if self.lora is not None and self.mode != "lora":
+            raise ValueError(f"lora has no effect in mode {self.mode}; remove it or set mode to lora")
+        return self
+
+
+class Schedule(StrictConfig):
+    """How the learning rate goes after the warm-up.
+
+    Attributes:
+        type: ``constant``, ``linear`` or ``cosine`` decay.
+        decay_from: part of the stage (0–1) at which the decay begins.
+        floor: part of the highest rate that is left at the end.
+    """
+
+    type: Literal["constant", "linear", "cosine"] = "cosine"
+    decay_from: float = Field(default=0.0, ge=0, lt=1)
+    floor: float = Field(default=0.0, ge=0, le=1)
+
+
+class Optimizer(StrictConfig):
+    """The optimiser of a stage.
+
+    Attributes:
+        type: ``adamw`` (arXiv 1711.05101), or ``muon`` (Jordan et al. 2024) for hidden matrices with AdamW for the rest.
+        betas: of AdamW.
+        eps: of AdamW.
+        matrix_scale: Muon's learning rate as a multiple of the module's.
+        momentum: of Muon.
+    """
+
+    type: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(default=1e-8, gt=0)
+    matrix_scale: float = Field(default=6.0, gt=0)
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+
+
+class Stage(StrictConfig):
+    """One stage of training.
+
+    Attributes:
+        name: for logs and folders.
+        steps: optimiser steps.
+        groups: pictures with all their samples (or text-only samples) in a batch of one process.
+        accumulate: batches of a step.
+        modules: how each module is trained; one that is not named is frozen.
+        optimizer: see ``Optimizer``.
+        schedule: of the learning rates.
+        warmup: steps over which the rates rise from 0.
+        objectives: weights of the losses: ``answers`` (the assistant's tokens) and ``regions`` (each picture token
+            names what is at its place; needs regions in the data and a connector that keeps the grid).
+        clip: largest norm of the gradient; 0 for no limit.
+        max_length: tokens of a packed row at most; as the longest group unless said.
+        length_exponent: weight of a sample in the loss: trained tokens to this power, for each of its tokens.
+        sources: data of this stage, in place of the recipe's.
+        save_every: steps between checkpoints; 0 for one at the end of the run alone.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    steps: int = Field(ge=1)
+    groups: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    modules: dict[ModuleName, ModulePolicy]
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    warmup: int = Field(default=0, ge=0)
+    objectives: dict[Literal["answers", "regions"], float] = {"answers": 1.0}
+    clip: float = Field(default=1.0, ge=0)
+    max_length: int | None = Field(default=None, ge=8)
+    length_exponent: float = 0.0
+    sources: list[dict[str, Any]] | None = None
+    save_every: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _embeddings_are_of_language(self) -> Stage:
+        for name, policy in self.modules.items():
+            if policy.mode == "embeddings" and name != "language":
+                raise ValueError(f"modules.{name}.mode: only the language model has embeddings; choose full")
+        return self
+
+    @model_validator(mode="after")
+    def _trains_something(self) -> Stage:
+        if all(policy.mode == "frozen" for policy in self.modules.values()):
+            raise ValueError("modules: every module is frozen, so there is nothing to train")
+        if not any(weight > 0 for weight in self.objectives.values()):
+            raise ValueError("objectives: at least one weight must be above 0")
+        return self
+
+
+class Recipe(StrictConfig):
+    """A whole training run.
+
+    Attributes:
+        model: what to put together, or the folder of a model to go on from.
+        sources: the data, a list of ``{"type": NAME, "weight": …, …settings}``.
+        stages: one after the other on the same model.
+        seed: of data order, drawing and fresh parameters.
+        precision: ``fp32``, or ``bf16`` for mixed precision with weights in fp32.
+        workers: processes that prepare batches.
+        trackers: where curves go besides ``metrics.jsonl``.
+    """
+
+    model: ModelRecipe | Path
+    sources: list[dict[str, Any]] = Field(min_length=1)
+    stages: list[Stage] = Field(min_length=1)
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    workers: int = Field(default=1, ge=0)
+    trackers: list[Literal["tensorboard", "wandb", "swanlab", "trackio"]] = []
+
+    @model_validator(mode="after")
+    def _stage_names_differ(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise ValueError(f"stages.{place}.name: {name!r} is the name of an earlier stage")
+        return self
+
+
+ModulePolicy.model_rebuild()
+
+
+def read_recipe(path: Path, overrides: list[str]) -> Recipe:
+    """The recipe in a YAML file, with ``key=value`` overrides made in it.
+
+    Raises:
+        TuwenError: naming the file and key, what was found and what would be right.
+    """
+    if not path.is_file():
+        raise TuwenError(f"{path}: not found; give a recipe file, or the name of one that comes with Tuwen")
+    return parse_config(Recipe, apply_overrides(read_yaml(path), overrides), str(path))

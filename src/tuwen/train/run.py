@@ -1,0 +1,207 @@
+"""A training run: recipe → model → stages → model folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from peft import LoraConfig
+
+from tuwen.checkpoints.build import build_model
+from tuwen.checkpoints.folder import ModelFolder, load_model, quiet, written_whole
+from tuwen.config import TuwenError, to_yaml
+from tuwen.data.loader import Collator, step_batches
+from tuwen.data.source import Mixture, parse_sources
+from tuwen.models.recipe import ModelRecipe
+from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapter
+from tuwen.train.loop import StageLoop
+from tuwen.train.optimizer import make_groups
+from tuwen.train.plan import describe_groups
+from tuwen.train.progress import RunDisplay
+from tuwen.train.recipe import Recipe, Stage, read_recipe
+
+TOKENIZER_TEXTS = 20_000
+
+
+def train(recipe: str | Path, overrides: Sequence[str] = (), out: Path | None = None) -> Path:
+    """Train as a recipe says and write the run's folder (`tuwen train`).
+
+    Args:
+        recipe: a YAML file, or the name of a recipe that comes with Tuwen.
+        overrides: ``key=value`` assignments.
+        out: the run's folder; ``runs/NAME`` unless said.
+
+    Returns:
+        The folder of the trained model.
+
+    Raises:
+        TuwenError: when the recipe, the data or the disk does not allow it.
+    """
+    path = find_recipe(recipe)
+    return run_recipe(read_recipe(path, list(overrides)), out or Path("runs") / path.stem)
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """The file of a recipe, given by its path or by the name of one that comes with Tuwen.
+
+    Raises:
+        TuwenError: when there is neither.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    folder = Path(str(files("tuwen.train") / "recipes"))
+    named = folder / f"{recipe}.yaml"
+    if named.is_file():
+        return named
+    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    raise TuwenError(f"{recipe}: no such file; give a recipe's path, or one of {names}")
+
+
+def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> Path:
+    """Train as ``recipe`` says into the run folder ``out``; see ``train``."""
+    if (out / "metrics.jsonl").exists():
+        raise TuwenError(f"{out}: holds an earlier run; choose another folder with --out or remove it")
+    accelerator = Accelerator(
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+        log_with=list(recipe.trackers) or None,
+        project_dir=str(out),
+    )
+    set_seed(recipe.seed)
+    mixture = parse_sources(recipe.sources, "sources")
+    stage_mixtures = [
+        parse_sources(stage.sources, f"stages.{place}.sources") if stage.sources else mixture
+        for place, stage in enumerate(recipe.stages)
+    ]
+    folder = _start_model(recipe, mixture)
+    folder.model.to(accelerator.device)
+    if accelerator.is_main_process:
+        _freeze_setup(recipe, out)
+    if recipe.trackers:
+        accelerator.init_trackers("tuwen", config={"recipe": to_yaml(recipe)})
+    display = display or RunDisplay([(stage.name, stage.steps) for stage in recipe.stages])
+    adapter = None
+    with display:
+        for number, stage in enumerate(recipe.stages):
+            adapter = _run_stage(recipe, stage, folder, stage_mixtures[number], accelerator, out=out, display=display, number=number)
+            last = number == len(recipe.stages) - 1
+            if accelerator.is_main_process:
+                _save(folder, adapter, out / "model" if last else out / "stages" / stage.name)
+            if adapter is not None:
+                fold_lora(folder.model)
+    accelerator.end_training()
+    return out / "model"
+
+
+def _start_model(recipe: Recipe, mixture: Mixture) -> ModelFolder:
+    if not isinstance(recipe.model, ModelRecipe):
+        return load_model(recipe.model, dtype=torch.float32)
+    texts = None
+    if recipe.model.tokenizer is not None and recipe.model.tokenizer.train is not None:
+        texts = mixture.texts(recipe.seed, TOKENIZER_TEXTS)
+    built = build_model(recipe.model, texts)
+    built.model.float()
+    return built
+
+
+def _run_stage(
+    recipe: Recipe,
+    stage: Stage,
+    folder: ModelFolder,
+    mixture: Mixture,
+    accelerator: Accelerator,
+    *,
+    out: Path,
+    display: RunDisplay,
+    number: int,
+) -> LoraConfig | None:
+    model, processor = folder.model, folder.processor
+    adapter = add_lora(model, stage)
+    groups = make_groups(model, stage)
+    if accelerator.is_main_process:
+        display.console.print(describe_groups(model, groups, stage))
+    collator = Collator(
+        processor,
+        token_grid=_token_grid(folder, stage),
+        max_length=stage.max_length,
+        length_exponent=stage.length_exponent,
+    )
+    batches = step_batches(
+        mixture,
+        collator,
+        steps=range(stage.steps),
+        seed=recipe.seed * 1000 + number,
+        groups=stage.groups,
+        batches=stage.accumulate,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        workers=recipe.workers,
+    )
+
+    def checkpoint(step: int) -> None:
+        if stage.save_every and step % stage.save_every == 0 and step < stage.steps and accelerator.is_main_process:
+            _save(folder, adapter, out / "checkpoints" / f"{stage.name}-{step:06d}")
+
+    model.train()
+    loop = StageLoop(model, groups, stage, accelerator=accelerator, metrics=out / "metrics.jsonl")
+    loop.run(batches, display, after_step=checkpoint)
+    model.eval()
+    return adapter
+
+
+def _token_grid(folder: ModelFolder, stage: Stage) -> tuple[int, int] | None:
+    """Rows and columns of a picture's tokens, where the stage trains regions.
+
+    Raises:
+        TuwenError: when the connector or the image policy does not keep places.
+    """
+    if not stage.objectives.get("regions"):
+        return None
+    config = folder.model.config
+    policy = folder.processor.policy
+    grid = config.connector.token_grid(config.patch_grid(policy.plan(1, 1)))
+    if grid is None:
+        raise TuwenError(
+            f"stages.{stage.name}.objectives.regions: connector {config.connector_config['type']!r} does not keep "
+            "the grid of patches; choose one that does, e.g. mlp, or leave regions out"
+        )
+    if not policy.keeps_fractions:
+        raise TuwenError(
+            f"stages.{stage.name}.objectives.regions: image_policy {policy.to_dict()['type']!r} cuts or pads the "
+            "picture; choose square, or leave regions out"
+        )
+    return grid
+
+
+def _freeze_setup(recipe: Recipe, out: Path) -> None:
+    """Keep the resolved recipe and the environment beside what they made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+        packages = ("tuwen", "torch", "transformers", "accelerate", "peft", "tokenizers", "numpy", "pillow")
+        environment = {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "packages": {name: version(name) for name in packages},
+        }
+        (out / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise TuwenError(f"{out}: cannot be written ({error.strerror})") from None
+
+
+def _save(folder: ModelFolder, adapter: LoraConfig | None, place: Path) -> None:
+    """Write a whole model, adapters folded in; the adapters alone go beside it, in PEFT's format."""
+    with written_whole(place) as partial, quiet():
+        folder.model.save_pretrained(partial, state_dict=merged_state_dict(folder.model))
+        folder.processor.save_pretrained(partial)
+        if adapter is not None:
+            save_adapter(folder.model, adapter, partial / "adapter")
