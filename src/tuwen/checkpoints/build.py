@@ -76,6 +76,43 @@ def build_model(recipe: ModelRecipe, texts: Iterable[str] | None = None) -> Mode
     return ModelFolder(model, processor)
 
 
+def plan_model(recipe: ModelRecipe) -> TuwenForConditionalGeneration:
+    """The model that ``build_model`` would make, on the ``meta`` device: all shapes, no weights, nothing trained.
+
+    A new tokenizer is taken to have all the entries that it may.
+
+    Raises:
+        TuwenError: when a part's configuration cannot be read or the parts do not fit together.
+    """
+    template = load_template(recipe.template)
+    vision = recipe.vision
+    if vision.path is None:
+        vision_config = _fresh(vision, "model.vision.config")
+    else:
+        stored = _stored_config(vision.path, "model.vision.path")
+        vision_config = getattr(stored, "vision_config", stored)
+    if recipe.language.path is None:
+        entries = {}
+        if recipe.tokenizer is not None and recipe.tokenizer.train is not None:
+            entries = {"vocab_size": recipe.tokenizer.train.vocab_size + len(template.control_tokens) + 1}
+        part = recipe.language.model_copy(update={"config": {**entries, **(recipe.language.config or {})}})
+        text_config = _fresh(part, "model.language.config")
+    else:
+        text_config = _stored_config(recipe.language.path, "model.language.path")
+    config = TuwenConfig(
+        vision_config=vision_config,
+        text_config=text_config,
+        connector_config=recipe.connector,
+        vision_feature=recipe.vision_feature.model_dump(),
+        tie_word_embeddings=text_config.tie_word_embeddings,
+    )
+    config.num_image_tokens(parse_policy(recipe.image_policy).plan(1, 1))
+    with torch.device("meta"):
+        model = TuwenForConditionalGeneration(config)
+    model.tie_weights()
+    return model
+
+
 def _assemble(
     config: TuwenConfig, vision: PreTrainedModel, language: PreTrainedModel
 ) -> TuwenForConditionalGeneration:

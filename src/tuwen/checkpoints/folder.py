@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
@@ -95,6 +96,30 @@ def save_model(model: TuwenForConditionalGeneration, processor: TuwenProcessor, 
         processor.save_pretrained(folder)
 
 
+def read_config(path: Path) -> TuwenConfig:
+    """The configuration of a model folder; no weight is read.
+
+    Raises:
+        TuwenError: when the folder is missing, incomplete, or of another kind.
+    """
+    if not path.is_dir():
+        raise TuwenError(f"{path}: not found; give a model folder, e.g. one that `tuwen build` wrote")
+    missing = [name for name in NEEDED if not (path / name).is_file()]
+    if missing:
+        raise TuwenError(f"{path}: not a Tuwen model folder, it has no {', '.join(missing)}")
+    try:
+        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if values.get("model_type") != "tuwen":
+            raise TuwenError(f"model_type is {values.get('model_type')!r}, expected 'tuwen'")
+        config: TuwenConfig = TuwenConfig.from_dict(values)
+        config.check()
+    except TuwenError as error:
+        raise TuwenError(f"{path}/config.json: {error}") from None
+    except Exception as error:
+        raise TuwenError(f"{path}/config.json: cannot be read: {error}") from None
+    return config
+
+
 def load_model(
     path: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> ModelFolder:
@@ -108,22 +133,13 @@ def load_model(
     Raises:
         TuwenError: when a file is missing or broken, or weights and configuration do not fit.
     """
-    if not path.is_dir():
-        raise TuwenError(f"{path}: not found; give a model folder, e.g. one that `tuwen build` wrote")
-    missing = [name for name in NEEDED if not (path / name).is_file()]
-    if missing:
-        raise TuwenError(f"{path}: not a Tuwen model folder, it has no {', '.join(missing)}")
+    config = read_config(path)
     try:
         with quiet():
-            config = TuwenConfig.from_pretrained(path)
-            if config.model_type != "tuwen":
-                raise TuwenError(f"{path}/config.json: model_type is {config.model_type!r}, expected 'tuwen'")
             model, report = TuwenForConditionalGeneration.from_pretrained(
                 path, config=config, dtype=dtype or "auto", output_loading_info=True
             )
             processor = TuwenProcessor.from_pretrained(path)
-    except TuwenError:
-        raise
     except Exception as error:
         # Whatever a library says about files that it cannot read is a fault of those files.
         raise TuwenError(f"{path}: cannot be loaded: {error}") from error

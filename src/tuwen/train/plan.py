@@ -2,11 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Group as Lines
+from rich.console import RenderableType
 from rich.table import Table
 
+from tuwen.checkpoints.build import plan_model
+from tuwen.checkpoints.folder import read_config
+from tuwen.models.configuration import TuwenConfig
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.optimizer import Group, named_module_parameters
-from tuwen.train.recipe import Stage
+from tuwen.models.recipe import ModelRecipe
+from tuwen.train.lora import add_lora, fold_lora
+from tuwen.train.optimizer import Group, make_groups, named_module_parameters
+from tuwen.train.recipe import Recipe, Stage, find_recipe, read_recipe
+
+
+# Bytes that the optimiser keeps for a trained number: two moments for AdamW, one for Muon, all in fp32.
+STATE_BYTES = {"adamw": 8, "muon": 4}
+
+
+def plan(recipe: str | Path, overrides: Sequence[str] = ()) -> RenderableType:
+    """What a recipe trains, stage by stage, and the memory that weights and optimiser need (`tuwen train --plan`).
+
+    No weight is read and none is made.
+
+    Raises:
+        TuwenError: as ``train`` would, for what can be seen without data and weights.
+    """
+    chosen = read_recipe(find_recipe(recipe), list(overrides))
+    return Lines(*(part for stage in chosen.stages for part in _plan_stage(chosen, stage)))
+
+
+def _plan_stage(recipe: Recipe, stage: Stage) -> list[RenderableType]:
+    model = _model(recipe)
+    adapter = add_lora(model, stage)
+    groups = make_groups(model, stage)
+    table = describe_groups(model, groups, stage)
+    weights = 4 * sum(tensor.numel() for tensor in model.parameters())
+    gradients = 4 * sum(tensor.numel() for group in groups for tensor in group.tensors)
+    states = sum(STATE_BYTES[group.rule] * tensor.numel() for group in groups for tensor in group.tensors)
+    pictures = stage.steps * stage.groups * stage.accumulate
+    if adapter is not None:
+        fold_lora(model)
+    return [
+        table,
+        f"memory besides activations: weights {_size(weights)}, gradients {_size(gradients)}, "
+        f"optimiser {_size(states)}, together {_size(weights + gradients + states)}",
+        f"data: {pictures:,} groups for each process ({stage.steps} steps of {stage.groups} × {stage.accumulate})\n",
+    ]
+
+
+def _model(recipe: Recipe) -> TuwenForConditionalGeneration:
+    if isinstance(recipe.model, ModelRecipe):
+        return plan_model(recipe.model)
+    config: TuwenConfig = read_config(recipe.model)
+    with torch.device("meta"):
+        model = TuwenForConditionalGeneration(config)
+    model.tie_weights()
+    return model
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
 
 
 def describe_groups(model: TuwenForConditionalGeneration, groups: list[Group], stage: Stage) -> Table:

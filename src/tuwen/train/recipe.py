@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -178,6 +179,23 @@ class Recipe(StrictConfig):
 
 
 ModulePolicy.model_rebuild()
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """The file of a recipe, given by its path or by the name of one that comes with Tuwen.
+
+    Raises:
+        TuwenError: when there is neither.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    folder = Path(str(files("tuwen.train") / "recipes"))
+    named = folder / f"{recipe}.yaml"
+    if named.is_file():
+        return named
+    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    raise TuwenError(f"{recipe}: no such file; give a recipe's path, or one of {names}")
 
 
 def read_recipe(path: Path, overrides: list[str]) -> Recipe:

@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from tuwen.train.loop import StageLoop
 from tuwen.train.optimizer import make_groups
 from tuwen.train.plan import describe_groups
 from tuwen.train.progress import RunDisplay
-from tuwen.train.recipe import Recipe, Stage, read_recipe
+from tuwen.train.recipe import Recipe, Stage, find_recipe, read_recipe
 
 TOKENIZER_TEXTS = 20_000
 
@@ -47,23 +46,6 @@ def train(recipe: str | Path, overrides: Sequence[str] = (), out: Path | None = 
     """
     path = find_recipe(recipe)
     return run_recipe(read_recipe(path, list(overrides)), out or Path("runs") / path.stem)
-
-
-def find_recipe(recipe: str | Path) -> Path:
-    """The file of a recipe, given by its path or by the name of one that comes with Tuwen.
-
-    Raises:
-        TuwenError: when there is neither.
-    """
-    path = Path(recipe)
-    if path.is_file():
-        return path
-    folder = Path(str(files("tuwen.train") / "recipes"))
-    named = folder / f"{recipe}.yaml"
-    if named.is_file():
-        return named
-    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-    raise TuwenError(f"{recipe}: no such file; give a recipe's path, or one of {names}")
 
 
 def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> Path:
