@@ -49,7 +49,12 @@ class PlainTextEncoder:
         Raises:
             UnicodeEncodeError: for text with half of a surrogate pair.
         """
-        ids: list[int] = self._tokenizers[place].encode(text, add_special_tokens=False).ids
+        try:
+            ids: list[int] = self._tokenizers[place].encode(text, add_special_tokens=False).ids
+        except TypeError:
+            # The library says only that such text is no string; this says what is wrong with it.
+            text.encode("utf-8")
+            raise
         return ids
 
 

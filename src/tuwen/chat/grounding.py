@@ -62,8 +62,10 @@ def _label_before(text: str, low: int, high: int) -> tuple[str, int]:
         return "", high
     closing = high - len("</ref>")
     opening = text.rfind("<ref>", low, closing)
+    if opening < 0:
+        return "", high
     label = text[opening + len("<ref>") : closing]
-    if opening < 0 or any(tag in label for tag in _TAGS):
+    if any(tag in label for tag in _TAGS):
         return "", high
     return label.strip(), opening
 

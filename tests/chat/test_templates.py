@@ -1,0 +1,89 @@
+"""The text that each built-in template writes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuwen.chat.messages import Image, Message
+from tuwen.chat.renderer import Renderer
+from tuwen.chat.templates import TEMPLATES, load_template
+from tuwen.config import TuwenError
+
+TALK = [
+    Message.of("system", "S"),
+    Message.of("user", Image(), "Q"),
+    Message.of("assistant", "A"),
+    Message.of("user", "R"),
+    Message.of("assistant", "B"),
+]
+EXPECTED = {
+    "chatml": (
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n<image>Q<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+        "<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\nB<|im_end|>\n"
+    ),
+    "alpaca": (
+        "<s>S\n\n### Instruction:\n<image>Q\n\n### Response:\nA</s>\n\n### Instruction:\nR\n\n### Response:\nB</s>"
+    ),
+    "vicuna": "<s>S USER: <image>Q ASSISTANT: A</s>USER: R ASSISTANT: B</s>",
+    "llama2": "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\n<image>Q [/INST] A </s><s>[INST] R [/INST] B </s>",
+    "plain": "<s>S<image>QA</s>RB</s>",
+}
+DEFAULT_SYSTEM = {
+    "chatml": "You are a helpful assistant.",
+    "alpaca": "Below is an instruction",
+    "vicuna": "A chat between a curious user",
+}
+
+
+def test_the_five_are_there_and_others_are_refused_with_the_choices():
+    assert TEMPLATES.names() == ["alpaca", "chatml", "llama2", "plain", "vicuna"]
+    with pytest.raises(TuwenError, match="did you mean 'vicuna'"):
+        load_template("vicunja")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_text(tokenizer_of, name):
+    renderer = Renderer(tokenizer_of("first"), load_template(name).jinja)
+    assert renderer.render(TALK, [4]).text == EXPECTED[name]
+    question = renderer.render(TALK[1:2], [4]).text
+    assert DEFAULT_SYSTEM.get(name, "") in question
+    empty = renderer.render(TALK[1:2], [4], variables={"default_system": ""}).text
+    assert len(empty) == len(question) or DEFAULT_SYSTEM[name] not in empty
+    spoken = renderer.render(TALK[1:2], [4], variables={"default_system": "S"}).text
+    assert spoken == renderer.render(TALK[:2], [4]).text
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_control_and_stop_tokens_are_what_it_writes(tokenizer_of, name):
+    template, tokenizer = load_template(name), tokenizer_of("first")
+    rendered = Renderer(tokenizer, template.jinja).render(TALK, [1])
+    written = {
+        tokenizer.convert_ids_to_tokens(i) for i in rendered.input_ids if i in tokenizer.added_tokens_decoder
+    }
+    assert written - {"<s>", "</s>", "<image>"} == set(template.control_tokens)
+    ends = {tokenizer.convert_tokens_to_ids(token) for token in (*template.stop_tokens, "</s>")}
+    trained = [place for place, label in enumerate(rendered.labels) if label != -100]
+    last = [place for place in trained if place + 1 not in trained]
+    assert len(last) == 2
+    assert all(rendered.labels[place] in ends for place in last)
+
+
+@pytest.mark.parametrize("name", ["alpaca", "llama2", "vicuna"])
+@pytest.mark.parametrize(
+    "roles",
+    [["assistant"], ["user", "user"], ["user", "assistant", "system"], ["system"], ["system", "assistant"]],
+)
+def test_a_wrong_order_of_roles_is_refused(tokenizer_of, name, roles):
+    renderer = Renderer(tokenizer_of("first"), load_template(name).jinja)
+    with pytest.raises(TuwenError, match=r"^sample-7: .*user"):
+        renderer.render([Message.of(role, "a") for role in roles], name="sample-7")
+
+
+def test_a_template_from_outside_is_found_by_name():
+    from tuwen.chat.templates import ChatTemplate
+
+    TEMPLATES.register("test-only")(ChatTemplate("test-only", "x"))
+    try:
+        assert load_template("test-only").jinja == "x"
+    finally:
+        TEMPLATES._components.pop("test-only")
