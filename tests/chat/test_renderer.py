@@ -74,7 +74,8 @@ def test_ids_and_labels_equal_those_of_transformers(tokenizer_of, family, templa
 def test_ordinary_text_templates_get_plain_strings(tokenizer_of):
     template = (
         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'].strip()"
-        " + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+        " + '<|im_end|>' + '\n'}}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )
     tokenizer = tokenizer_of("byte_level")
     messages = [Message.of("user", "  你好 ", "<b> "), Message.of("assistant", "ok")]

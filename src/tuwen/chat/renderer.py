@@ -249,7 +249,7 @@ class _Writer:
         self.strip_next = False
         self._encoder = encoder
         self._lengths = image_lengths
-        self._pending = ""
+        self._pending: list[str] = []
         self._place: Place = "start"
         self._trained = False
 
@@ -258,12 +258,13 @@ class _Writer:
         if self.strip_next and text:
             text = text.lstrip(_BLANKS)
             self.strip_next = not text
-        self._pending += text
+        if text:
+            self._pending.append(text)
 
     def strip_end(self, strip: bool) -> None:
         """Drop the blanks before a token that asks for it."""
         if strip:
-            self._pending = self._pending.rstrip(_BLANKS)
+            self._pending = ["".join(self._pending).rstrip(_BLANKS)]
 
     def border(self, trained: bool) -> None:
         """A trained part begins or ends here, and so does a token."""
@@ -289,9 +290,9 @@ class _Writer:
 
     def flush(self) -> None:
         """Encode the text that is waiting."""
-        if self._pending:
-            self._append(self._encoder.encode(self._pending, self._place), self._trained)
-            self._pending = ""
+        if text := "".join(self._pending):
+            self._append(self._encoder.encode(text, self._place), self._trained)
+            self._pending.clear()
             self._place = "after_text"
 
     def _append(self, ids: list[int], trained: bool) -> None:

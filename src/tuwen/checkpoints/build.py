@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from tuwen.models.recipe import ModelRecipe, Part
 from tuwen.vision import parse_policy
 
 IMAGE_TOKEN = "<image>"
+# Templates write these in every turn; a new tokenizer should not spell them out.
+TEMPLATE_WORDS = ["system", "user", "assistant", "You are a helpful assistant."]
+TEMPLATE_SHARE = 200
 
 
 def build_from_recipe(recipe: Path, out: Path, overrides: Sequence[str] = ()) -> ModelFolder:
@@ -196,7 +200,7 @@ def _tokenizer(recipe: ModelRecipe, texts: Iterable[str] | None) -> Any:
         corpus = _lines(source.train.files) if source.train.files else texts
         if corpus is None:
             raise TuwenError("model.tokenizer.train.files: name at least one text file to train on")
-        return train_tokenizer(corpus, source.train.vocab_size)
+        return train_tokenizer(chain(corpus, TEMPLATE_WORDS * TEMPLATE_SHARE), source.train.vocab_size)
     path = source.path if source is not None else recipe.language.path
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True)

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import LoraConfig
 
+import tuwen
 from tuwen.checkpoints.build import build_model
 from tuwen.checkpoints.folder import ModelFolder, load_model, quiet, written_whole
 from tuwen.config import TuwenError, to_yaml
@@ -168,8 +169,9 @@ def _freeze_setup(recipe: Recipe, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
-        packages = ("tuwen", "torch", "transformers", "accelerate", "peft", "tokenizers", "numpy", "pillow")
+        packages = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy", "pillow")
         environment = {
+            "tuwen": tuwen.__version__,
             "python": platform.python_version(),
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
