@@ -59,6 +59,10 @@ class ConnectorConfig(StrictConfig):
         """
         return grid.length
 
+    def token_grid(self, grid: PatchGrid) -> tuple[int, int] | None:
+        """Rows and columns of a tile's tokens where each stands for its place; None where places are not kept."""
+        return None
+
 
 ConfigType = TypeVar("ConfigType", bound=ConnectorConfig)
 

@@ -15,6 +15,10 @@ class LinearConfig(ConnectorConfig):
 
     bias: bool = True
 
+    def token_grid(self, grid: PatchGrid) -> tuple[int, int] | None:
+        """A token a patch."""
+        return (grid.rows, grid.columns) if grid.prefix == 0 else None
+
 
 @CONNECTORS.register("linear")
 class LinearConnector(Connector[LinearConfig]):

@@ -1,0 +1,5 @@
+"""``python -m tuwen`` is ``tuwen``."""
+
+from tuwen.cli.app import main
+
+main()

@@ -1,0 +1,72 @@
+"""The command line: one verb a file; mistakes end in one line and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from tuwen import __version__
+from tuwen.cli import build, chat, describe, quickstart, train
+from tuwen.config import TuwenError
+
+app = typer.Typer(
+    name="tuwen",
+    help="图文 Tuwen: build, train, measure and talk to Chinese/English vision-language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, verb in {
+    "quickstart": quickstart,
+    "build": build,
+    "train": train,
+    "chat": chat,
+    "describe": describe,
+}.items():
+    app.command(name)(verb.command)
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version 版本.")] = False,
+) -> None:
+    """Options of every verb; a traceback is shown where TUWEN_DEBUG=1."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of ``tuwen``: 0 for success, 2 for a user's mistake, 130 for an interruption."""
+    # A tokenizer's own threads and the worker processes of a loader do not get on.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    debug = os.environ.get("TUWEN_DEBUG") == "1"
+    try:
+        app()
+    except TuwenError as error:
+        if debug:
+            raise
+        leave(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if debug or error.errno not in FULL:
+            raise
+        leave(f"{error.filename or 'output'}: cannot be written ({error.strerror})")
+
+
+def leave(message: str) -> None:
+    """Say what is wrong in one line and leave with exit code 2."""
+    print(f"tuwen: error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,98 @@
+"""Image policies: what of a picture the vision encoder gets, known from the picture's size alone.
+
+A policy is one file: a configuration with ``plan`` (size → grid, nothing decoded) and ``tiles`` (picture → tiles of
+that grid), and one registration. Numerically each equals the `transformers` image processor it is named after.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import PIL.Image
+
+from tuwen.config import Registry, StrictConfig, TuwenError, parse_config
+from tuwen.vision.grid import Grid
+
+_HERE = "tuwen.vision"
+POLICIES = Registry(
+    "image policy",
+    {
+        "anyres": f"{_HERE}.anyres",
+        "center_crop": f"{_HERE}.center_crop",
+        "pad_square": f"{_HERE}.pad_square",
+        "square": f"{_HERE}.square",
+        "tiles": f"{_HERE}.tiles",
+    },
+)
+RESAMPLE = {
+    "nearest": PIL.Image.Resampling.NEAREST,
+    "bilinear": PIL.Image.Resampling.BILINEAR,
+    "bicubic": PIL.Image.Resampling.BICUBIC,
+    "lanczos": PIL.Image.Resampling.LANCZOS,
+}
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ImagePolicy(StrictConfig):
+    """Base of all policies.
+
+    Attributes:
+        mean: of each channel, in 0–1; subtracted.
+        std: of each channel, in 0–1; divided by.
+        resample: filter for resizing.
+    """
+
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+
+    type_name: ClassVar[str]
+    # Whether a place in the picture, as fractions of its sides, is at the same fractions of the one tile.
+    keeps_fractions: ClassVar[bool] = False
+
+    @abstractmethod
+    def plan(self, width: int, height: int) -> Grid:
+        """The tiles that a picture of this size in pixels is cut into."""
+
+    @abstractmethod
+    def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
+        """The tiles of an RGB picture, in the order in which the model gets them."""
+
+    def pixels(self, image: PIL.Image.Image) -> np.ndarray:
+        """Tiles of an RGB picture before normalisation: uint8 [tiles, height, width, 3]."""
+        return np.stack([np.asarray(tile) for tile in self.tiles(image)])
+
+    def apply(self, image: PIL.Image.Image) -> np.ndarray:
+        """Tiles of an RGB picture, normalised: float32 [tiles, 3, height, width]."""
+        scale = np.float32(1) / (np.float32(255) * np.asarray(self.std, dtype=np.float32))
+        shift = np.asarray(self.mean, dtype=np.float32) / np.asarray(self.std, dtype=np.float32)
+        normalised = self.pixels(image).astype(np.float32) * scale - shift
+        return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+
+    def resize(self, image: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:
+        """``image`` at another size, in pixels."""
+        if image.size == (width, height):
+            return image
+        return image.resize((width, height), RESAMPLE[self.resample])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The policy as ``parse_policy`` takes it."""
+        return {"type": self.type_name, **self.model_dump(mode="json")}
+
+
+def parse_policy(values: Mapping[str, Any], where: str = "image_policy") -> ImagePolicy:
+    """The policy in ``{"type": NAME, …settings}``.
+
+    Raises:
+        TuwenError: for a missing or unknown type, and for settings that the type does not have.
+    """
+    settings = dict(values)
+    name = settings.pop("type", None)
+    if not isinstance(name, str):
+        raise TuwenError(f"{where}.type: name an image policy, one of {', '.join(POLICIES.names())}")
+    policy: ImagePolicy = parse_config(POLICIES.get(name), settings, where)
+    return policy
