@@ -74,9 +74,7 @@ class SingleSamples(Dataset[dict[str, Any]]):
     """Every question a sample of its own, as a LLaVA file lists them."""
 
     def __init__(self, mixture: Mixture, folder: ModelFolder, pictures: int) -> None:
-        self.samples = [
-            sample for index in range(pictures) for sample in mixture.group(0, index) if sample.images
-        ]
+        self.samples = [sample for index in range(pictures) for sample in mixture.group(0, index) if sample.images]
         self.processor = folder.processor
 
     def __len__(self) -> int:
@@ -159,7 +157,11 @@ def run_baseline(folder: ModelFolder, mixture: Mixture, options: argparse.Namesp
             dataloader_num_workers=0,
         )
         Trainer(
-            model=baseline_model(folder), args=arguments, train_dataset=dataset, data_collator=collate, callbacks=[timer]
+            model=baseline_model(folder),
+            args=arguments,
+            train_dataset=dataset,
+            data_collator=collate,
+            callbacks=[timer],
         ).train()
     seconds = timer.marks[-1] - timer.marks[WARM_UP - 1]
     trained = sum(tokens[WARM_UP : WARM_UP + options.steps])
@@ -200,7 +202,9 @@ def run_ours(folder: ModelFolder, mixture: Mixture, options: argparse.Namespace)
             metrics=Path(place) / "metrics.jsonl",
         )
         display = RunDisplay([(stage.name, stage.steps)], Console(quiet=True))
-        loop.run(counted(islice(batches, stage.steps)), display, after_step=lambda step: marks.append(time.perf_counter()))
+        loop.run(
+            counted(islice(batches, stage.steps)), display, after_step=lambda step: marks.append(time.perf_counter())
+        )
     seconds = marks[-1] - marks[WARM_UP - 1]
     tokens = sum(count for count, _ in counts[WARM_UP:])
     return tokens / seconds, options.pictures * options.steps / seconds

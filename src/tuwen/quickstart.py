@@ -31,7 +31,9 @@ HELD_OUT_SEED = 1_000_003
 EXAMPLES = 4
 
 
-def run(out: Path, *, seed: int = 0, recipe: str | Path = "quickstart", overrides: Sequence[str] = ()) -> dict[str, Any]:
+def run(
+    out: Path, *, seed: int = 0, recipe: str | Path = "quickstart", overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """Run the quickstart and write its folder: model, pictures, ``scores.json``, ``report.html``.
 
     Args:
@@ -49,9 +51,7 @@ def run(out: Path, *, seed: int = 0, recipe: str | Path = "quickstart", override
     console = Console()
     chosen = read_recipe(find_recipe(recipe), [f"seed={seed}", *overrides])
     _prepare(out)
-    console.print(
-        f"[bold]图文 Tuwen quickstart[/] · seed {seed} · {torch.get_num_threads()} threads · [cyan]{out}[/]"
-    )
+    console.print(f"[bold]图文 Tuwen quickstart[/] · seed {seed} · {torch.get_num_threads()} threads · [cyan]{out}[/]")
     started = time.monotonic()
     samples = held_out_samples(chosen, seed)
     drawn = time.monotonic()
@@ -107,14 +107,10 @@ def _measure(vlm: VLM, samples: Sequence[Sample], seed: int, console: Console) -
     columns = (TextColumn("[bold]measuring"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("measuring", total=2 * len(samples))
-        return measure(
-            vlm, samples, seed=seed, after_batch=lambda done: progress.update(task, completed=done)
-        )
+        return measure(vlm, samples, seed=seed, after_batch=lambda done: progress.update(task, completed=done))
 
 
-def _write_report(
-    out: Path, recipe: Recipe, scores: dict[str, Any], outcomes: Sequence[Outcome], vlm: VLM
-) -> None:
+def _write_report(out: Path, recipe: Recipe, scores: dict[str, Any], outcomes: Sequence[Outcome], vlm: VLM) -> None:
     parameters = sum(tensor.numel() for tensor in vlm.model.parameters())
     write_report(
         out / "report.html",
@@ -137,9 +133,7 @@ def _write_report(
     )
 
 
-def _show(
-    console: Console, out: Path, scores: dict[str, Any], outcomes: Sequence[Outcome], vlm: VLM
-) -> None:
+def _show(console: Console, out: Path, scores: dict[str, Any], outcomes: Sequence[Outcome], vlm: VLM) -> None:
     table = Table(title="held-out pictures, % right", title_justify="left")
     for heading in ("task", "accuracy", "blind", "chance", "n"):
         table.add_column(heading, justify="left" if heading == "task" else "right")
@@ -156,7 +150,9 @@ def _show(
         question = outcome.sample.messages[-2].text
         answer = vlm.chat(question, [place], greedy=True, max_new_tokens=24)
         colour = "green" if outcome.right else "red"
-        console.print(f"[dim]{place}[/]  {question}  [{colour}]{answer}[/]  [dim](应为 expected {outcome.sample.answer})")
+        console.print(
+            f"[dim]{place}[/]  {question}  [{colour}]{answer}[/]  [dim](应为 expected {outcome.sample.answer})"
+        )
     example = pictures / "1.png"
     console.print(
         f"\n报告 report   [cyan]{out / 'report.html'}[/]\n得分 scores   [cyan]{out / 'scores.json'}[/]\n"

@@ -35,9 +35,7 @@ def _byte_level() -> PreTrainedTokenizerFast:
 def _sentence_piece(scheme: str) -> PreTrainedTokenizerFast:
     """BPE with byte fallback, as LLaMA's; ``legacy`` puts a blank before every stretch of text."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
-        prepend_scheme="first" if scheme == "legacy" else scheme
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first" if scheme == "legacy" else scheme)
     special = ["<unk>", "<s>", "</s>"]
     written = [f"<0x{value:02X}>" for value in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special + written, show_progress=False)
@@ -49,9 +47,7 @@ def _sentence_piece(scheme: str) -> PreTrainedTokenizerFast:
     if scheme == "legacy":
         tokenizer.pre_tokenizer = None  # type: ignore[assignment]
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     return _finish(tokenizer)
 
 

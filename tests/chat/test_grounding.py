@@ -63,9 +63,7 @@ def test_unclosed_references_are_text(before):
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    label=st.text(max_size=6).map(str.strip), columns=st.tuples(cells, cells), rows=st.tuples(cells, cells)
-)
+@given(label=st.text(max_size=6).map(str.strip), columns=st.tuples(cells, cells), rows=st.tuples(cells, cells))
 def test_what_is_written_is_read_back(label, columns, rows):
     (left, right), (top, bottom) = sorted(columns), sorted(rows)
     box = (left / 1000, top / 1000, right / 1000, bottom / 1000)
@@ -84,9 +82,7 @@ def test_any_text_gives_ordered_boxes_within_bounds(text):
         end = one.span[1]
 
 
-@pytest.mark.parametrize(
-    "unit", ["<ref>", "<box>", "</ref><box>(1,2),(3,4)</box>", "<box>(9,9),(1,1)</box>", "("]
-)
+@pytest.mark.parametrize("unit", ["<ref>", "<box>", "</ref><box>(1,2),(3,4)</box>", "<box>(9,9),(1,1)</box>", "("])
 def test_time_is_linear(unit):
     start = time.perf_counter()
     parse_boxes(unit * 100_000)

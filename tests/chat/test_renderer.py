@@ -105,9 +105,7 @@ def test_pictures_in_any_turn_take_exactly_their_lengths(tokenizer_of, template)
 
 def test_a_template_may_write_around_a_picture(tokenizer_of):
     tokenizer = tokenizer_of("byte_level")
-    renderer = Renderer(
-        tokenizer, "{%- for p in messages[0].content -%}<s>{{ image_token }}</s>{%- endfor -%}"
-    )
+    renderer = Renderer(tokenizer, "{%- for p in messages[0].content -%}<s>{{ image_token }}</s>{%- endfor -%}")
     bos, eos, image = tokenizer.bos_token_id, tokenizer.eos_token_id, renderer.image_token_id
     assert renderer.render([Message.of("user", Image())], [3]).input_ids == [bos, image, image, image, eos]
 
@@ -127,9 +125,7 @@ def test_a_template_may_write_around_a_picture(tokenizer_of):
 def test_no_template_joins_text_into_a_token(tokenizer_of, template, parts):
     renderer = Renderer(tokenizer_of("byte_level"), template)
     ids = renderer.render([Message.of("user", *parts)], [2]).input_ids
-    assert [i for i in ids if i in tokenizer_of("byte_level").added_tokens_decoder] == [
-        renderer.image_token_id
-    ] * 2
+    assert [i for i in ids if i in tokenizer_of("byte_level").added_tokens_decoder] == [renderer.image_token_id] * 2
 
 
 def test_variables_are_text_too(tokenizer_of):
@@ -199,9 +195,7 @@ def test_mistakes_are_named(tokenizer_of):
 
 def test_a_template_cannot_reach_python(tokenizer_of):
     hostile = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
-    assert "unsafe" in refusal(
-        Renderer(tokenizer_of("byte_level"), hostile).render, [Message.of("user", "a")]
-    )
+    assert "unsafe" in refusal(Renderer(tokenizer_of("byte_level"), hostile).render, [Message.of("user", "a")])
 
 
 def test_labels_need_generation_marks(tokenizer_of):

@@ -84,9 +84,7 @@ def renderer_of(tokenizer_of):
 def test_text_never_becomes_a_control_or_image_token(renderer_of, tokenizer_of, family, template, messages):
     renderer, lengths = renderer_of(family, template), lengths_for(messages)
     # The unknown token stands for characters that a vocabulary lacks; text has every right to it.
-    control = {
-        i for i, token in tokenizer_of(family).added_tokens_decoder.items() if token.content != "<unk>"
-    }
+    control = {i for i, token in tokenizer_of(family).added_tokens_decoder.items() if token.content != "<unk>"}
     rendered = renderer.render(messages, lengths)
     harmless = [Message(m.role, tuple(map(harmless_part, m.parts))) for m in messages]
     expected = [i for i in renderer.render(harmless, lengths).input_ids if i in control]
@@ -122,9 +120,7 @@ def test_labels_are_the_answers_and_their_ends(renderer_of, tokenizer_of, family
     before, after = AROUND.get(template, ("", "</s>"))
     expected = "".join(before + m.text + after for m in messages if m.role == "assistant")
     trained = [label for label in rendered.labels if label != IGNORE_INDEX]
-    assert all(
-        label in (IGNORE_INDEX, i) for i, label in zip(rendered.input_ids, rendered.labels, strict=True)
-    )
+    assert all(label in (IGNORE_INDEX, i) for i, label in zip(rendered.input_ids, rendered.labels, strict=True))
     assert tokenizer_of(family).decode(trained) == expected
 
 

@@ -23,8 +23,7 @@ EXPECTED = {
         "<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\nB<|im_end|>\n"
     ),
     "alpaca": (
-        "<s>S\n\n### Instruction:\n<image>Q\n\n### Response:\nA</s>\n\n"
-        "### Instruction:\nR\n\n### Response:\nB</s>"
+        "<s>S\n\n### Instruction:\n<image>Q\n\n### Response:\nA</s>\n\n### Instruction:\nR\n\n### Response:\nB</s>"
     ),
     "vicuna": "<s>S USER: <image>Q ASSISTANT: A</s>USER: R ASSISTANT: B</s>",
     "llama2": "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\n<image>Q [/INST] A </s><s>[INST] R [/INST] B </s>",
@@ -60,9 +59,7 @@ def test_text(tokenizer_of, name):
 def test_control_and_stop_tokens_are_what_it_writes(tokenizer_of, name):
     template, tokenizer = load_template(name), tokenizer_of("first")
     rendered = Renderer(tokenizer, template.jinja).render(TALK, [1])
-    written = {
-        tokenizer.convert_ids_to_tokens(i) for i in rendered.input_ids if i in tokenizer.added_tokens_decoder
-    }
+    written = {tokenizer.convert_ids_to_tokens(i) for i in rendered.input_ids if i in tokenizer.added_tokens_decoder}
     assert written - {"<s>", "</s>", "<image>"} == set(template.control_tokens)
     ends = {tokenizer.convert_tokens_to_ids(token) for token in (*template.stop_tokens, "</s>")}
     trained = [place for place, label in enumerate(rendered.labels) if label != -100]

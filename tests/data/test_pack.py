@@ -81,9 +81,7 @@ def test_packed_loss_and_gradients_equal_one_by_one(
 @given(groups())
 def test_every_trained_token_is_packed_once(everything: list[list[TokenSequence]]) -> None:
     packed = pack(everything, pad_token_id=0)
-    expected = sorted(
-        label for group in everything for one in group for label in one.labels[1:] if label != -100
-    )
+    expected = sorted(label for group in everything for one in group for label in one.labels[1:] if label != -100)
     assert sorted(packed.labels[packed.labels != -100].tolist()) == expected
     assert sorted(packed.items) == list(range(len(everything)))
 

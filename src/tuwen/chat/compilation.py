@@ -32,7 +32,7 @@ class CompiledTemplate:
 class GenerationTag(Extension):
     """``{% generation %}…{% endgeneration %}``: what stands between is trained."""
 
-    tags = {"generation"}  # noqa: RUF012 (read by Jinja)
+    tags = {"generation"}
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         """The body in a scope of its own, between the two marks."""

@@ -179,9 +179,7 @@ class Renderer:
             raise TuwenError(f"{name}: nothing to train on: the chat template marks none of it as an answer")
         return Rendered(writer.input_ids, writer.labels, writer.image_spans, shown)
 
-    def _check(
-        self, messages: Sequence[Message], image_lengths: Sequence[int], prompt: bool, name: str
-    ) -> None:
+    def _check(self, messages: Sequence[Message], image_lengths: Sequence[int], prompt: bool, name: str) -> None:
         if not messages:
             raise TuwenError(f"{name}: an empty conversation; at least one message is needed")
         for message in messages:

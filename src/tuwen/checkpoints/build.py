@@ -117,17 +117,13 @@ def plan_model(recipe: ModelRecipe) -> TuwenForConditionalGeneration:
     return model
 
 
-def _assemble(
-    config: TuwenConfig, vision: PreTrainedModel, language: PreTrainedModel
-) -> TuwenForConditionalGeneration:
+def _assemble(config: TuwenConfig, vision: PreTrainedModel, language: PreTrainedModel) -> TuwenForConditionalGeneration:
     with torch.device("meta"):
         model = TuwenForConditionalGeneration(config)
     model.model.vision_tower = vision
     model.model.language_model = language.get_decoder()
     model.lm_head = language.get_output_embeddings()
-    model.model.connector = build_connector(
-        config.connector_config, config.vision_dim, config.text_config.hidden_size
-    )
+    model.model.connector = build_connector(config.connector_config, config.vision_dim, config.text_config.hidden_size)
     model.tie_weights()
     left = [name for name, value in model.state_dict().items() if value.is_meta]
     assert not left, f"built without weights: {left}"
@@ -216,9 +212,7 @@ def _lines(files: Sequence[Path]) -> Iterator[str]:
             raise TuwenError(f"{path}: cannot be read as UTF-8 text ({error})") from None
 
 
-def _set_generation_defaults(
-    model: TuwenForConditionalGeneration, tokenizer: Any, template: ChatTemplate
-) -> None:
+def _set_generation_defaults(model: TuwenForConditionalGeneration, tokenizer: Any, template: ChatTemplate) -> None:
     stop = [tokenizer.convert_tokens_to_ids(token) for token in template.stop_tokens]
     known = [identifier for identifier in stop if identifier is not None]
     if tokenizer.eos_token_id is not None:

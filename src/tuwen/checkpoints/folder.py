@@ -120,9 +120,7 @@ def read_config(path: Path) -> TuwenConfig:
     return config
 
 
-def load_model(
-    path: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> ModelFolder:
+def load_model(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> ModelFolder:
     """Open a model folder that ``save_model`` wrote.
 
     Args:
@@ -149,7 +147,11 @@ def load_model(
 
 
 def _check_keys(path: Path, report: dict[str, Any]) -> None:
-    for word, name in (("missing", "missing_keys"), ("unexpected", "unexpected_keys"), ("of wrong shape", "mismatched_keys")):
+    for word, name in (
+        ("missing", "missing_keys"),
+        ("unexpected", "unexpected_keys"),
+        ("of wrong shape", "mismatched_keys"),
+    ):
         keys = sorted(str(key) for key in report.get(name, ()))
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""

@@ -16,7 +16,9 @@ def command(
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="A picture; may be repeated 图片.")] = None,
     system: Annotated[str | None, typer.Option(help="Instructions that come first 系统提示.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of an answer at most 最长回答.")] = 256,
-    greedy: Annotated[bool | None, typer.Option("--greedy/--sample", help="Likeliest token, or sampling 贪心或采样.")] = None,
+    greedy: Annotated[
+        bool | None, typer.Option("--greedy/--sample", help="Likeliest token, or sampling 贪心或采样.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="Of sampling 温度.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Of sampling 核采样.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Of sampling.")] = None,
@@ -24,7 +26,9 @@ def command(
     seed: Annotated[int | None, typer.Option(help="Of sampling 随机种子.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one 设备.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as stored 精度.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print prompt_ids, token_ids, text and boxes 输出 JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print prompt_ids, token_ids, text and boxes 输出 JSON.")
+    ] = False,
 ) -> None:
     """Ask about pictures; without PROMPT, a conversation 与模型对话."""
     from tuwen.config import TuwenError

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,10 +55,10 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value := getattr(self, name), Tensor) else value
-            for name in self.__slots__
-        }
+        moved: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        for name, value in moved.items():
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device, non_blocking=True)
         return Batch(**moved)
 
 
@@ -114,9 +115,7 @@ class Collator:
         if not trained:
             raise TuwenError(f"{sample.id}: no token of it is trained; its last message must be the assistant's")
         weight = float(trained) ** self.length_exponent
-        return TokenSequence(
-            input_ids=rendered.input_ids, labels=rendered.labels, weight=weight, name=sample.id
-        )
+        return TokenSequence(input_ids=rendered.input_ids, labels=rendered.labels, weight=weight, name=sample.id)
 
     def _region_words(
         self, regions: Sequence[tuple[Region, ...]], tiles: Sequence[int]

@@ -96,8 +96,7 @@ def share_prefix(sequences: Sequence[TokenSequence]) -> list[Segment]:
     first = sequences[0]
     root = Segment(list(first.input_ids[:shared]), [IGNORE_INDEX] * shared, 0.0)
     branches = [
-        Segment(list(one.input_ids[shared:]), list(one.labels[shared:]), one.weight, shared, root)
-        for one in sequences
+        Segment(list(one.input_ids[shared:]), list(one.labels[shared:]), one.weight, shared, root) for one in sequences
     ]
     return [root, *branches]
 

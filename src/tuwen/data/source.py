@@ -17,9 +17,7 @@ from tuwen.data.sample import Sample
 Group = tuple[Sample, ...]
 
 _HERE = "tuwen.data"
-SOURCES = Registry(
-    "data source", {"synth": f"{_HERE}.synth_source", "llava": f"{_HERE}.formats.llava"}
-)
+SOURCES = Registry("data source", {"synth": f"{_HERE}.synth_source", "llava": f"{_HERE}.formats.llava"})
 
 
 class Source(Protocol):

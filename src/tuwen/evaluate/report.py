@@ -91,9 +91,7 @@ def scores_json(tasks: Mapping[str, TaskScore], seconds: Mapping[str, float]) ->
             name: {**{kind: round(getattr(task, kind), 2) for kind in kinds}, "n": task.n}
             for name, task in tasks.items()
         },
-        "mean": {
-            kind: round(sum(getattr(task, kind) for task in tasks.values()) / len(tasks), 2) for kind in kinds
-        },
+        "mean": {kind: round(sum(getattr(task, kind) for task in tasks.values()) / len(tasks), 2) for kind in kinds},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
 
@@ -149,7 +147,9 @@ def _plot(stage: str, records: Sequence[Mapping[str, Any]]) -> Plot:
 
 def _averaged(values: Sequence[float]) -> list[float]:
     stride = max(1, len(values) // POINTS)
-    return [sum(part) / len(part) for start in range(0, len(values), stride) if (part := values[start : start + stride])]
+    return [
+        sum(part) / len(part) for start in range(0, len(values), stride) if (part := values[start : start + stride])
+    ]
 
 
 def _points(values: Sequence[float], highest: float) -> str:

@@ -43,7 +43,9 @@ def describe(path: Path) -> RenderableType:
         parts.add_row(name, kind, f"{sum(tensor.numel() for tensor in module.parameters()):,}")
     details = Table.grid(padding=(0, 2))
     feature = config.feature
-    details.add_row("vision feature", f"layers {feature.layers}, {feature.select}, post_layernorm {feature.post_layernorm}")
+    details.add_row(
+        "vision feature", f"layers {feature.layers}, {feature.select}, post_layernorm {feature.post_layernorm}"
+    )
     details.add_row("connector", Text(json.dumps(config.connector_config)))
     details.add_row("image policy", Text(json.dumps(processor.policy.to_dict())))
     counts = [f"{width}x{height}: {processor.num_image_tokens(width, height)}" for width, height in SIZES]

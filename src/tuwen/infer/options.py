@@ -45,9 +45,7 @@ class GenerationOptions(StrictConfig):
     def arguments(self, defaults: GenerationConfig, device: torch.device) -> dict[str, Any]:
         """Keyword arguments of ``generate`` of `transformers`."""
         sampling = {
-            name: value
-            for name in ("temperature", "top_p", "top_k")
-            if (value := getattr(self, name)) is not None
+            name: value for name in ("temperature", "top_p", "top_k") if (value := getattr(self, name)) is not None
         }
         sample = bool(sampling) or bool(defaults.do_sample)
         if self.greedy is not None:

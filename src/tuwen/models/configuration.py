@@ -33,7 +33,7 @@ class TuwenConfig(PretrainedConfig):
     """
 
     model_type = "tuwen"
-    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 (read by transformers)
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ class TuwenImageProcessor(BaseImageProcessor):
         image_policy: ``{"type": NAME, …settings}``, see ``tuwen.vision``.
     """
 
-    model_input_names = ["pixel_values", "image_tiles"]  # noqa: RUF012 (read by transformers)
+    model_input_names = ["pixel_values", "image_tiles"]
 
     def __init__(self, image_policy: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -107,9 +107,7 @@ class TuwenProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
 
     @classmethod
-    def for_model(
-        cls, config: TuwenConfig, policy: ImagePolicy, tokenizer: Any, chat_template: str
-    ) -> TuwenProcessor:
+    def for_model(cls, config: TuwenConfig, policy: ImagePolicy, tokenizer: Any, chat_template: str) -> TuwenProcessor:
         """The processor that fits a model's configuration.
 
         Raises:
@@ -147,9 +145,7 @@ class TuwenProcessor(ProcessorMixin):
             TuwenError: naming ``name``, when pictures and their places differ in number.
         """
         lengths = [self.num_image_tokens(*image.size) for image in images]
-        rendered = self.renderer.render(
-            messages, lengths, add_generation_prompt=add_generation_prompt, name=name
-        )
+        rendered = self.renderer.render(messages, lengths, add_generation_prompt=add_generation_prompt, name=name)
         tiles = [self.policy.apply(image) for image in images]
         pixels = np.concatenate(tiles) if tiles else self.image_processor.no_pixels()
         return Encoded(rendered, pixels, tuple(len(tile) for tile in tiles))

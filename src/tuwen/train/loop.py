@@ -19,7 +19,7 @@ from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.train.losses import OBJECTIVES, Objective, image_tokens
 from tuwen.train.optimizer import Group, GroupedOptimizer, clip_gradients
 from tuwen.train.progress import RunDisplay
-from tuwen.train.recipe import Stage
+from tuwen.train.recipe import ObjectiveName, Stage
 
 
 @dataclass(slots=True)
@@ -102,9 +102,7 @@ class StageLoop:
                 line = {"stage": self.stage.name, "step": step + 1, **record, "lr": rates}
                 log.write(json.dumps(line, ensure_ascii=False) + "\n")
                 log.flush()
-                self.accelerator.log(
-                    {**record, **{f"lr/{name}": rate for name, rate in rates.items()}}, step=step + 1
-                )
+                self.accelerator.log({**record, **{f"lr/{name}": rate for name, rate in rates.items()}}, step=step + 1)
                 display.update(self.stage.name, step + 1, record, rates)
                 if after_step is not None:
                     after_step(step + 1)
@@ -112,7 +110,7 @@ class StageLoop:
     def _backward(self, batches: list[Batch]) -> dict[str, float]:
         """Gradients of the step's loss: each objective over its weight in the whole step, all processes."""
         weights = self._step_weights(batches)
-        shown: dict[str, Tensor] = {}
+        shown: dict[ObjectiveName, Tensor] = {}
         for batch in batches:
             with self.accelerator.autocast():
                 parts = self._objectives(batch)
@@ -134,7 +132,7 @@ class StageLoop:
                 mine = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
                 tensor.grad = self.accelerator.reduce(mine, "sum")
 
-    def _objectives(self, batch: Batch) -> dict[str, Objective]:
+    def _objectives(self, batch: Batch) -> dict[ObjectiveName, Objective]:
         tokens_PTH = image_tokens(self.model, batch)
         return {
             name: OBJECTIVES[name](self.model, batch, tokens_PTH)
@@ -142,15 +140,13 @@ class StageLoop:
             if weight > 0
         }
 
-    def _step_weights(self, batches: list[Batch]) -> dict[str, Tensor]:
+    def _step_weights(self, batches: list[Batch]) -> dict[ObjectiveName, Tensor]:
         device = self.accelerator.device
-        sums = {
+        sums: dict[ObjectiveName, Tensor] = {
             "answers": torch.stack([batch.weights.sum() for batch in batches]).sum(),
             "regions": torch.stack([batch.region_weights.sum() for batch in batches]).sum(),
         }
-        return {
-            name: self.accelerator.reduce(value.to(device), "sum").clamp(min=1e-6) for name, value in sums.items()
-        }
+        return {name: self.accelerator.reduce(value.to(device), "sum").clamp(min=1e-6) for name, value in sums.items()}
 
     def _audit(self) -> None:
         """Every trained tensor must get a gradient, or what the recipe says is not what happens."""

@@ -51,13 +51,9 @@ def add_lora(model: TuwenForConditionalGeneration, stage: Stage) -> LoraConfig |
     return config
 
 
-def _targets(
-    model: TuwenForConditionalGeneration, module: ModuleName, settings: Lora, stage: str
-) -> list[str]:
+def _targets(model: TuwenForConditionalGeneration, module: ModuleName, settings: Lora, stage: str) -> list[str]:
     linear = [
-        name
-        for name, part in model.named_modules()
-        if isinstance(part, nn.Linear) and name.startswith(PREFIX[module])
+        name for name, part in model.named_modules() if isinstance(part, nn.Linear) and name.startswith(PREFIX[module])
     ]
     if settings.targets is None:
         return linear

@@ -5,6 +5,7 @@ Shape legend: R rows, L tokens of a row, A trained places, P tiles, T connector 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 from tuwen.chat.renderer import IGNORE_INDEX
 from tuwen.data.loader import Batch
 from tuwen.models.modeling import TuwenForConditionalGeneration
+from tuwen.train.recipe import ObjectiveName
 
 
 @dataclass(slots=True)
@@ -70,4 +72,7 @@ def regions(model: TuwenForConditionalGeneration, batch: Batch, image_tokens_PTH
     return Objective(losses.sum(), batch.region_weights.sum())
 
 
-OBJECTIVES = {"answers": answers, "regions": regions}
+OBJECTIVES: dict[ObjectiveName, Callable[[TuwenForConditionalGeneration, Batch, Tensor | None], Objective]] = {
+    "answers": answers,
+    "regions": regions,
+}

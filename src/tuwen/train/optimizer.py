@@ -107,9 +107,7 @@ def _is_trained(name: str, tensor: nn.Parameter, policy: ModulePolicy, embedding
 def _hidden_matrices(model: TuwenForConditionalGeneration) -> set[int]:
     """Matrices between hidden layers, which Muon is for: weights of linear layers, but not the output head."""
     return {
-        id(module.weight)
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and module is not model.lm_head
+        id(module.weight) for module in model.modules() if isinstance(module, nn.Linear) and module is not model.lm_head
     }
 
 
@@ -184,8 +182,7 @@ class GroupedOptimizer:
 
 def _as_torch(groups: list[Group]) -> list[dict[str, object]]:
     return [
-        {"params": group.tensors, "lr": group.learning_rate, "weight_decay": group.weight_decay}
-        for group in groups
+        {"params": group.tensors, "lr": group.learning_rate, "weight_decay": group.weight_decay} for group in groups
     ]
 
 

@@ -19,7 +19,6 @@ from tuwen.train.lora import add_lora, fold_lora
 from tuwen.train.optimizer import Group, make_groups, named_module_parameters
 from tuwen.train.recipe import Recipe, Stage, find_recipe, read_recipe
 
-
 # Bytes that the optimiser keeps for a trained number: two moments for AdamW, one for Muon, all in fp32.
 STATE_BYTES = {"adamw": 8, "muon": 4}
 

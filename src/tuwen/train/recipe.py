@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from tuwen.config import StrictConfig, TuwenError, apply_overrides, parse_config, read_yaml
 from tuwen.models.recipe import ModelRecipe
 
+ObjectiveName = Literal["answers", "regions"]
 ModuleName = Literal["vision", "connector", "language"]
 MODULES: tuple[ModuleName, ...] = ("vision", "connector", "language")
 
@@ -82,7 +83,8 @@ class Optimizer(StrictConfig):
     """The optimiser of a stage.
 
     Attributes:
-        type: ``adamw`` (arXiv 1711.05101), or ``muon`` (Jordan et al. 2024) for hidden matrices with AdamW for the rest.
+        type: ``adamw`` (arXiv 1711.05101), or ``muon`` (Jordan et al. 2024) for hidden matrices and AdamW for
+            the rest.
         betas: of AdamW.
         eps: of AdamW.
         matrix_scale: Muon's learning rate as a multiple of the module's.
@@ -125,7 +127,7 @@ class Stage(StrictConfig):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     warmup: int = Field(default=0, ge=0)
-    objectives: dict[Literal["answers", "regions"], float] = {"answers": 1.0}
+    objectives: dict[ObjectiveName, float] = {"answers": 1.0}
     clip: float = Field(default=1.0, ge=0)
     max_length: int | None = Field(default=None, ge=8)
     length_exponent: float = 0.0

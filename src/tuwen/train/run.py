@@ -21,8 +21,8 @@ from tuwen.config import TuwenError, to_yaml
 from tuwen.data.loader import Collator, step_batches
 from tuwen.data.source import Mixture, parse_sources
 from tuwen.models.recipe import ModelRecipe
-from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapter
 from tuwen.train.loop import StageLoop
+from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapter
 from tuwen.train.optimizer import make_groups
 from tuwen.train.plan import describe_groups
 from tuwen.train.progress import RunDisplay
@@ -74,7 +74,9 @@ def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> 
     adapter = None
     with display:
         for number, stage in enumerate(recipe.stages):
-            adapter = _run_stage(recipe, stage, folder, stage_mixtures[number], accelerator, out=out, display=display, number=number)
+            adapter = _run_stage(
+                recipe, stage, folder, stage_mixtures[number], accelerator, out=out, display=display, number=number
+            )
             last = number == len(recipe.stages) - 1
             if accelerator.is_main_process:
                 _save(folder, adapter, out / "model" if last else out / "stages" / stage.name)

@@ -52,7 +52,12 @@ class CenterCrop(ImagePolicy):
     ) -> PIL.Image.Image:
         across, down = image.width / size[0], image.height / size[1]
         box = (corner[0] * across, corner[1] * down, (corner[0] + side) * across, (corner[1] + side) * down)
-        from_inside = (max(0.0, box[0]), max(0.0, box[1]), min(float(image.width), box[2]), min(float(image.height), box[3]))
+        from_inside = (
+            max(0.0, box[0]),
+            max(0.0, box[1]),
+            min(float(image.width), box[2]),
+            min(float(image.height), box[3]),
+        )
         part = (round((from_inside[2] - from_inside[0]) / across), round((from_inside[3] - from_inside[1]) / down))
         cut = image.resize(part, RESAMPLE[self.resample], box=from_inside)
         tile = PIL.Image.new("RGB", (side, side))

@@ -45,7 +45,11 @@ class Faces(Suite):
         page.regions.append(region((x - radius, y - radius, x + radius, y + radius), size, words))
         for language in LANGUAGES:
             zh = language == "zh"
-            asked = ("这张脸是什么心情?", "他现在是什么心情?") if zh else ("What mood is this face in?", "How does this face feel?")
+            asked = (
+                ("这张脸是什么心情?", "他现在是什么心情?")
+                if zh
+                else ("What mood is this face in?", "How does this face feel?")
+            )
             page.ask("emotion", language, rng.choice(asked), MOODS[mood][language])
             # Any other mood is equally likely, so that no mood gives the answer away.
             wrong = (mood + rng.randrange(1, len(MOODS))) % len(MOODS)
@@ -91,7 +95,9 @@ def _draw_mouth(draw: ImageDraw.ImageDraw, mood: str, where: tuple[float, float,
             tear = x + radius * 0.4
             draw.ellipse((tear - radius * 0.07, y - 1, tear + radius * 0.09, y + radius * 0.26), fill=TEAR)
         case "angry":
-            draw.rectangle((x - half * 0.8, top, x + half * 0.8, top + radius * 0.2), fill="white", outline=LIPS, width=line)
+            draw.rectangle(
+                (x - half * 0.8, top, x + half * 0.8, top + radius * 0.2), fill="white", outline=LIPS, width=line
+            )
             draw.line((x, top, x, top + radius * 0.2), fill=LIPS, width=max(1, line // 2))
         case "surprised":
             draw.ellipse((x - radius * 0.17, top - radius * 0.12, x + radius * 0.17, top + radius * 0.28), fill=LIPS)

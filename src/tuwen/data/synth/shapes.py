@@ -122,10 +122,16 @@ class Shapes(Suite):
         form, colour = FORMS[thing.form][language], COLOURS[thing.colour][0][language]
         one_form = sum(other.form == thing.form for other in things) == 1
         one_colour = sum(other.colour == thing.colour for other in things) == 1
-        how_many = rng.choice(("图里有几个图形?", "一共有多少个图形?") if zh else ("How many shapes are there?", "Count the shapes."))
+        how_many = rng.choice(
+            ("图里有几个图形?", "一共有多少个图形?") if zh else ("How many shapes are there?", "Count the shapes.")
+        )
         page.ask("count", language, how_many, str(len(things)))
         if one_form:
-            what = (f"{form}是什么颜色?", f"{form}的颜色是?") if zh else (f"What color is the {form}?", f"The color of the {form}?")
+            what = (
+                (f"{form}是什么颜色?", f"{form}的颜色是?")
+                if zh
+                else (f"What color is the {form}?", f"The color of the {form}?")
+            )
             page.ask("color", language, rng.choice(what), colour)
             where = f"{form}在哪里?" if zh else f"Where is the {form}?"
             page.ask("position", language, where, PLACES[thing.quarter][language])
@@ -133,7 +139,11 @@ class Shapes(Suite):
             page.ask("grounding", language, f"框出{form}。" if zh else f"Box the {form}.", box)
             self._ask_yes_no(page, thing, language, rng)
         if one_colour:
-            what = (f"{colour}的是什么?", f"{colour}的图形是什么?") if zh else (f"What is {colour}?", f"What shape is {colour}?")
+            what = (
+                (f"{colour}的是什么?", f"{colour}的图形是什么?")
+                if zh
+                else (f"What is {colour}?", f"What shape is {colour}?")
+            )
             page.ask("shape", language, rng.choice(what), form)
         self._ask_existence(page, things, language, rng)
         listed = [other.named(language) for other in sorted(things, key=lambda other: other.quarter)]
@@ -160,7 +170,9 @@ class Shapes(Suite):
         there = rng.choice(sorted({thing.colour for thing in things}))
         absent = rng.choice(sorted(set(range(len(COLOURS))) - {thing.colour for thing in things}))
         true, false = (
-            f"图里有{COLOURS[index][0][language]}的图形吗?" if zh else f"Is there anything {COLOURS[index][0][language]}?"
+            f"图里有{COLOURS[index][0][language]}的图形吗?"
+            if zh
+            else f"Is there anything {COLOURS[index][0][language]}?"
             for index in (there, absent)
         )
         page.ask_pair("existence", language, true, false)
@@ -189,7 +201,9 @@ def draw_form(
         case "heart":
             draw.ellipse((left, top, middle_x, middle_y), fill=colour)
             draw.ellipse((middle_x, top, right, middle_y), fill=colour)
-            draw.polygon([(left + 1, middle_y - height / 6), (right - 1, middle_y - height / 6), (middle_x, bottom)], fill=colour)
+            draw.polygon(
+                [(left + 1, middle_y - height / 6), (right - 1, middle_y - height / 6), (middle_x, bottom)], fill=colour
+            )
         case "ring":
             draw.ellipse(box, outline=colour, width=max(3, round(width / 5)))
 

@@ -11,12 +11,19 @@ from PIL import ImageDraw, ImageFont
 from tuwen.data.synth.base import LANGUAGES, SUITES, Page, Suite, SuiteSettings, pale, region
 from tuwen.data.synth.fonts import open_font, require_glyphs
 
-HANZI = "山水火木日月人口大小中上下左右天地风云雨雪花草树鸟鱼马牛羊车门书笔手足耳目心头衣食田土石金红黄蓝绿白黑东西南北春夏秋冬"
-ENGLISH = (
-    "sun moon star sea fish bird cat dog horse cow tree leaf rose rain snow wind fire rock gold iron red blue green "
-    "milk tea rice egg cake bread apple pear lemon book pen desk door room wall roof car bus boat road hand foot eye "
-    "ear nose hat coat shoe bag box cup king east west"
-).split()
+HANZI = (
+    "山水火木日月人口大小中上下左右天地风云雨雪花草树鸟鱼马牛羊车门书笔手足"
+    "耳目心头衣食田土石金红黄蓝绿白黑东西南北春夏秋冬"
+)
+ENGLISH = tuple(  # noqa: SIM905 (a list of words is read more easily than a hundred quoted ones)
+    """
+    sun sea cat dog cow ice egg tea red pen bus car map bag box cup hat ear eye key
+    ox up go pi
+    moon star fish bird tree leaf rose rain snow wind fire rock gold iron blue milk
+    rice cake pear book desk door room wall roof boat road hand foot nose coat shoe
+    horse green bread apple lemon black white brown house table chair river cloud
+    """.split()
+)
 LONGEST = 5
 
 
@@ -57,7 +64,7 @@ class WordsOnPaper(Suite):
         if chinese:
             return "".join(rng.choice(HANZI) for _ in range(length))
         fitting = [word for word in ENGLISH if len(word) == length]
-        return rng.choice(fitting)if fitting else rng.choice(ENGLISH)
+        return rng.choice(fitting) if fitting else rng.choice(ENGLISH)
 
     def _mark(
         self, page: Page, text: str, font: ImageFont.FreeTypeFont, corner: tuple[float, float], chinese: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar
 
 from pydantic import Field
@@ -43,7 +44,7 @@ class MLPConnector(Connector[MLPConfig]):
         hidden = config.hidden_size or language_dim
         widths = [vision_dim, *[hidden] * (config.depth - 1), language_dim]
         layers: list[nn.Module] = [nn.LayerNorm(vision_dim)] if config.input_norm else []
-        for place, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for place, (before, after) in enumerate(pairwise(widths)):
             layers += [ACT2FN[config.activation]] if place else []
             layers.append(nn.Linear(before, after))
         self.layers = nn.Sequential(*layers)

@@ -58,9 +58,7 @@ class EncoderKind:
                 return encoder.get_submodule(path)
             except AttributeError:
                 continue
-        raise TuwenError(
-            f"{type(encoder).__name__} has no {' or '.join(self.final_norm)}: set post_layernorm to false"
-        )
+        raise TuwenError(f"{type(encoder).__name__} has no {' or '.join(self.final_norm)}: set post_layernorm to false")
 
 
 def encoder_kind(vision_config: Any) -> EncoderKind:
