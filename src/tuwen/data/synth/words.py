@@ -15,15 +15,14 @@ HANZI = (
     "山水火木日月人口大小中上下左右天地风云雨雪花草树鸟鱼马牛羊车门书笔手足"
     "耳目心头衣食田土石金红黄蓝绿白黑东西南北春夏秋冬"
 )
-ENGLISH = tuple(  # noqa: SIM905 (a list of words is read more easily than a hundred quoted ones)
-    """
-    sun sea cat dog cow ice egg tea red pen bus car map bag box cup hat ear eye key
-    ox up go pi
-    moon star fish bird tree leaf rose rain snow wind fire rock gold iron blue milk
-    rice cake pear book desk door room wall roof boat road hand foot nose coat shoe
-    horse green bread apple lemon black white brown house table chair river cloud
-    """.split()
-)
+ENGLISH_WORDS = """
+sun sea cat dog cow ice egg tea red pen bus car map bag box cup hat ear eye key
+ox up go pi
+moon star fish bird tree leaf rose rain snow wind fire rock gold iron blue milk
+rice cake pear book desk door room wall roof boat road hand foot nose coat shoe
+horse green bread apple lemon black white brown house table chair river cloud
+"""
+ENGLISH = tuple(ENGLISH_WORDS.split())
 LONGEST = 5
 
 
