@@ -160,7 +160,7 @@ def test_pixel_shuffle_refuses_a_grid_that_does_not_divide() -> None:
         small("pixel_shuffle").config.num_tokens(PatchGrid(5, 4))
 
 
-OUTSIDE = '''
+OUTSIDE = """
 from torch import nn
 from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig
 
@@ -177,7 +177,7 @@ class Twice(Connector):
         self.projection = nn.Linear(vision_dim, 2 * language_dim, bias=config.bias)
     def forward(self, features_BND, grid):
         return self.projection(features_BND).unflatten(-1, (2, -1)).flatten(1, 2)
-'''
+"""
 
 
 def test_a_connector_from_outside_the_package_in_one_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import PIL.Image
@@ -9,6 +10,11 @@ from pydantic import Field
 
 from tuwen.vision.grid import Grid
 from tuwen.vision.policy import POLICIES, RESAMPLE, ImagePolicy
+
+# Pixels of a resized picture that still fit in any memory (96 MiB).
+LARGEST_RESIZED = 32 * 2**20
+# Pixels that the widest filter (Lanczos) reaches to each side.
+FILTER_REACH = 3
 
 
 @POLICIES.register("center_crop")
@@ -33,8 +39,8 @@ class CenterCrop(ImagePolicy):
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """The middle square.
 
-        A very long picture is cut before it is resized where that leaves the same pixels, so that a line of one
-        pixel's height does not become an enormous picture.
+        A very long picture, whose resized form would fill the memory, is cut first; Pillow then places the filter up
+        to a twentieth of a source pixel elsewhere.
         """
         width, height = image.size
         short = min(width, height)
@@ -42,7 +48,7 @@ class CenterCrop(ImagePolicy):
         new_height = self.size if height == short else int(self.size * height / width)
         side = self.crop_size or self.size
         left, top = (new_width - side) // 2, (new_height - side) // 2
-        if max(new_width, new_height) <= 16 * side:
+        if new_width * new_height <= LARGEST_RESIZED:
             resized = self.resize(image, new_width, new_height)
             return [resized.crop((left, top, left + side, top + side))]
         return [self._cut_first(image, (new_width, new_height), (left, top), side)]
@@ -50,16 +56,20 @@ class CenterCrop(ImagePolicy):
     def _cut_first(
         self, image: PIL.Image.Image, size: tuple[int, int], corner: tuple[int, int], side: int
     ) -> PIL.Image.Image:
-        across, down = image.width / size[0], image.height / size[1]
-        box = (corner[0] * across, corner[1] * down, (corner[0] + side) * across, (corner[1] + side) * down)
-        from_inside = (
-            max(0.0, box[0]),
-            max(0.0, box[1]),
-            min(float(image.width), box[2]),
-            min(float(image.height), box[3]),
+        """The same pixels from the middle part alone, with a margin as wide as any filter reaches."""
+        left, top = (
+            self._span(image.width, size[0], corner[0], side),
+            self._span(image.height, size[1], corner[1], side),
         )
-        part = (round((from_inside[2] - from_inside[0]) / across), round((from_inside[3] - from_inside[1]) / down))
-        cut = image.resize(part, RESAMPLE[self.resample], box=from_inside)
-        tile = PIL.Image.new("RGB", (side, side))
-        tile.paste(cut, (max(0, -corner[0]), max(0, -corner[1])))
-        return tile
+        across, down = image.width / size[0], image.height / size[1]
+        box = (left[0] * across, top[0] * down, left[1] * across, top[1] * down)
+        part = (left[1] - left[0], top[1] - top[0])
+        resized = image.resize(part, RESAMPLE[self.resample], box=box)
+        x, y = corner[0] - left[0], corner[1] - top[0]
+        return resized.crop((x, y, x + side, y + side))
+
+    @staticmethod
+    def _span(before: int, after: int, first: int, side: int) -> tuple[int, int]:
+        """First and last pixel, of ``after``, that the middle ``side`` pixels from ``first`` depend on."""
+        margin = FILTER_REACH * max(1, math.ceil(after / before)) + 1
+        return max(0, first - margin), min(after, first + side + margin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from tuwen.config import StrictConfig, TuwenError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 Source = Path | str | bytes | PIL.Image.Image
@@ -97,8 +98,10 @@ def _header(source: Path | str | bytes, limits: PictureLimits, label: str) -> PI
             # Pillow warns about large pictures by its own measure; ours is checked right below.
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             picture = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
-    except PIL.Image.DecompressionBombError:
-        raise PictureError(f"{label}: far too many pixels; at most {limits.max_pixels:,} are taken") from None
+    except PIL.Image.DecompressionBombError as error:
+        found = re.search(r"\d+", str(error))
+        count = f"{int(found.group()):,}" if found else "far too many"
+        raise PictureError(f"{label}: {count} pixels; at most {limits.max_pixels:,} are taken") from None
     except PIL.UnidentifiedImageError:
         raise PictureError(f"{label}: not a picture; expected one of {', '.join(FORMATS)}") from None
     except Exception as error:

@@ -1,0 +1,119 @@
+"""Every picture a user may hand in is opened as they see it, or refused in one line."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tuwen.vision import PictureError, PictureLimits, open_picture, picture_size
+
+
+def encoded(image: PIL.Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format=kind, **options)
+    return stream.getvalue()
+
+
+def claimed_png(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its data does not have."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "F", "YCbCr", "HSV", "LAB"])
+def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
+    image = (
+        PIL.Image.new("I;16", (5, 4), 30000) if mode == "I;16" else PIL.Image.new("RGB", (5, 4), "teal").convert(mode)
+    )
+    kind = {"CMYK": "JPEG", "YCbCr": "JPEG", "F": "TIFF", "LAB": "TIFF", "HSV": None}.get(mode, "PNG")
+    opened = open_picture(encoded(image, kind)) if kind else open_picture(image)
+    assert (opened.mode, opened.size) == ("RGB", (5, 4))
+
+
+def test_sixteen_bits_are_scaled_not_cut_off() -> None:
+    values = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
+    opened = open_picture(encoded(PIL.Image.fromarray(values)))
+    assert np.asarray(opened)[0, :, 0].tolist() == [0, 100, 255]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_is_white(mode: str) -> None:
+    image = PIL.Image.new("RGBA", (2, 2), (0, 0, 0, 0)).convert(mode)
+    assert open_picture(encoded(image)).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_transparent_palette_is_white() -> None:
+    image = PIL.Image.new("P", (2, 2), 0)
+    image.putpalette([10, 20, 30] + [0] * 765)
+    assert open_picture(encoded(image, transparency=0)).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_animations_give_their_first_frame() -> None:
+    frames = [PIL.Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert open_picture(data).getpixel((0, 0)) == (255, 0, 0)  # type: ignore[comparison-overlap]
+
+
+def test_exif_turns_the_picture_and_its_size() -> None:
+    image = PIL.Image.new("RGB", (6, 3), "red")
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(image, "JPEG", exif=exif)
+    assert open_picture(data).size == picture_size(data) == (3, 6)
+
+
+def test_one_pixel_is_a_picture() -> None:
+    assert open_picture(encoded(PIL.Image.new("RGB", (1, 1)))).size == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"hello, world", "not a picture; expected one of PNG"),
+        (b"%PDF-1.4 nothing", "not a picture"),
+        (claimed_png(20000, 20000), "400,000,000 pixels; at most 100,000,000"),
+        (claimed_png(12000, 12000), "12000x12000 are 144,000,000 pixels; at most 100,000,000"),
+        (claimed_png(40000, 2), "40000x2 pixels; a side may have at most 32,768"),
+        (claimed_png(200000, 200000), "pixels"),
+        (claimed_png(64, 64), "broken or cut off"),
+        (encoded(PIL.Image.effect_noise((64, 64), 90), "JPEG")[:400], "broken or cut off"),
+    ],
+)
+def test_bad_pictures_are_refused_in_one_line(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad picture.png"
+    path.write_bytes(data)
+    with pytest.raises(PictureError, match=message) as caught:
+        open_picture(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match=r"no\.png: cannot be read"):
+        open_picture(tmp_path / "no.png")
+    with pytest.raises(PictureError, match="is a folder"):
+        open_picture(str(tmp_path))
+    with pytest.raises(PictureError, match="http://127.0.0.1/a.png: cannot be read"):
+        open_picture("http://127.0.0.1/a.png")
+
+
+def test_large_files_are_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(encoded(PIL.Image.new("RGB", (40, 40))))
+    with pytest.raises(PictureError, match="at most 50 are taken"):
+        open_picture(path, PictureLimits(max_bytes=50))
+
+
+def test_sizes_are_read_without_decoding() -> None:
+    assert picture_size(claimed_png(300, 200)) == (300, 200)
