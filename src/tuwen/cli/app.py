@@ -33,25 +33,34 @@ for name, verb in {
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version 版本.")] = False,
-) -> None:
-    """Options of every verb; a traceback is shown where TUWEN_DEBUG=1."""
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version 版本.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="TUWEN_DEBUG", help="Show a traceback for every mistake 显示完整错误.")
+    ] = False,
+) -> None:
+    """Options that come before the verb."""
+    if debug:
+        os.environ["TUWEN_DEBUG"] = "1"
 
 
 def main() -> None:
     """Entry point of ``tuwen``: 0 for success, 2 for a user's mistake, 130 for an interruption."""
     # A tokenizer's own threads and the worker processes of a loader do not get on.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    debug = os.environ.get("TUWEN_DEBUG") == "1"
     try:
         app()
     except TuwenError as error:
-        if debug:
+        if os.environ.get("TUWEN_DEBUG") == "1":
             raise
         leave(str(error))
     except KeyboardInterrupt:
@@ -61,7 +70,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if debug or error.errno not in FULL:
+        if os.environ.get("TUWEN_DEBUG") == "1" or error.errno not in FULL:
             raise
         leave(f"{error.filename or 'output'}: cannot be written ({error.strerror})")
 

@@ -55,9 +55,9 @@ class ModulePolicy(StrictConfig):
     @model_validator(mode="after")
     def _consistent(self) -> ModulePolicy:
         if self.mode == "frozen":
-            given = self.model_fields_set - {"mode"}
-            if given:
-                raise ValueError(f"{sorted(given)[0]} has no effect on a frozen module; remove it")
+            for name, field in type(self).model_fields.items():
+                if name != "mode" and getattr(self, name) != field.default:
+                    raise ValueError(f"{name} has no effect on a frozen module; remove it")
         elif self.learning_rate is None:
             raise ValueError(f"learning_rate: this key is required for mode {self.mode}")
         if self.lora is not None and self.mode != "lora":

@@ -80,7 +80,7 @@ class Bottleneck(nn.Module):
 
 @CONNECTORS.register("abstractor")
 class AbstractorConnector(Connector[AbstractorConfig]):
-    """Blocks, adaptive average pooling to a square of tokens, blocks, and two linear layers; class tokens are left out."""
+    """Blocks, average pooling to a square of tokens, blocks, two linear layers; class tokens are left out."""
 
     config_class: ClassVar[type[AbstractorConfig]] = AbstractorConfig
 
