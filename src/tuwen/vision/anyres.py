@@ -46,6 +46,11 @@ class AnyRes(ImagePolicy):
         rows, columns = best
         return Grid(rows * columns + 1, self.size, self.size, rows=rows, columns=columns, thumbnail=True)
 
+    @property
+    def most_tiles(self) -> int:
+        """The largest resolution's tiles, and the whole picture."""
+        return 1 + max(rows * columns for rows, columns in self.resolutions)
+
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """The whole picture, then the tiles row by row."""
         grid = self.plan(*image.size)

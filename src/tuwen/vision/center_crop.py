@@ -36,6 +36,11 @@ class CenterCrop(ImagePolicy):
         side = self.crop_size or self.size
         return Grid(tiles=1, height=side, width=side)
 
+    @property
+    def most_tiles(self) -> int:
+        """One."""
+        return 1
+
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """The middle square.
 

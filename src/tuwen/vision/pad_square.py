@@ -10,6 +10,9 @@ from pydantic import Field
 from tuwen.vision.grid import Grid
 from tuwen.vision.policy import POLICIES, ImagePolicy
 
+# Pixels of the square that are held at once (24 MiB).
+LARGEST_BAND = 8 * 2**20
+
 
 @POLICIES.register("pad_square")
 class PadSquare(ImagePolicy):
@@ -27,19 +30,31 @@ class PadSquare(ImagePolicy):
         """Always one square tile."""
         return Grid(tiles=1, height=self.size, width=self.size)
 
+    @property
+    def most_tiles(self) -> int:
+        """One."""
+        return 1
+
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """The padded picture.
 
-        A side more than sixteen times the other is brought down first, so that padding does not square its length.
+        Pillow resizes rows first and columns second, each row by itself. So the rows are padded and resized a band at
+        a time, which gives the same pixels and never holds the whole square: that of a long picture would not fit.
         """
         width, height = image.size
+        if width == height:
+            return [self.resize(image, self.size, self.size)]
         side = max(width, height)
-        if side > 16 * self.size:
-            scale = 16 * self.size / side
-            image = self.resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
-            width, height = image.size
-            side = max(width, height)
+        left, top = (side - width) // 2, (side - height) // 2
         colour = tuple(int(value * 255) for value in self.mean)
-        square = PIL.Image.new("RGB", (side, side), colour)
-        square.paste(image, ((side - width) // 2, (side - height) // 2))
-        return [self.resize(square, self.size, self.size)]
+        narrow = PIL.Image.new("RGB", (self.size, side), colour)
+        band = max(1, LARGEST_BAND // side)
+        for first in range(0, height, band):
+            last = min(first + band, height)
+            rows = image.crop((0, first, width, last))
+            if width < side:
+                padded = PIL.Image.new("RGB", (side, last - first), colour)
+                padded.paste(rows, (left, 0))
+                rows = padded
+            narrow.paste(self.resize(rows, self.size, last - first), (0, top + first))
+        return [self.resize(narrow, self.size, self.size)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import stat
 import warnings
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from tuwen.config import StrictConfig, TuwenError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)
+TURNED = range(2, 9)
+SIDEWAYS = range(5, 9)
 Source = Path | str | bytes | PIL.Image.Image
 
 
@@ -45,26 +47,22 @@ def open_picture(source: Source, limits: PictureLimits = DEFAULT_LIMITS, name: s
     """A picture as people see it: first frame, upright, on white where it is transparent, 8-bit RGB.
 
     Args:
-        source: a file's path, a file's bytes, or a picture that is open already. A string is a path, never a URL.
+        source: a file's path, a file's bytes, or a picture that is open already (taken at the frame where it stands).
+            A string is a path, never a URL.
         limits: what is refused by size.
         name: what to call it in a message; the path unless said.
 
     Raises:
         PictureError: when it is missing, not a picture, broken, or larger than the limits.
     """
-    if isinstance(source, PIL.Image.Image):
-        _check_size(source.size, limits, name or "picture")
-        return source if source.mode == "RGB" else _as_rgb(source)
-    label = name or (str(source) if not isinstance(source, bytes) else f"picture of {len(source)} bytes")
-    with _header(source, limits, label) as picture:
-        try:
-            picture.seek(0)
-            picture.load()
-            upright = PIL.ImageOps.exif_transpose(picture)
-        except Exception as error:
-            # Decoders raise whatever their format's reader happens to meet in a broken file.
-            raise PictureError(f"{label}: broken or cut off ({_first_line(error)}); expected a whole picture") from None
-        return _as_rgb(upright)
+    label = name or _label(source)
+    picture = _header(source, limits, label)
+    try:
+        picture.load()
+        return _as_rgb(_upright(picture))
+    except Exception as error:
+        # Decoders raise whatever their format's reader happens to meet in a broken file.
+        raise PictureError(f"{label}: broken or cut off ({_first_line(error)}); expected a whole picture") from None
 
 
 def picture_size(source: Source, limits: PictureLimits = DEFAULT_LIMITS, name: str | None = None) -> tuple[int, int]:
@@ -73,26 +71,28 @@ def picture_size(source: Source, limits: PictureLimits = DEFAULT_LIMITS, name: s
     Raises:
         PictureError: as ``open_picture``, for what a header shows.
     """
+    picture = _header(source, limits, name or _label(source))
+    width, height = picture.size
+    return (height, width) if _orientation(picture) in SIDEWAYS else (width, height)
+
+
+def _label(source: Source) -> str:
     if isinstance(source, PIL.Image.Image):
-        return source.size
-    label = name or (str(source) if not isinstance(source, bytes) else f"picture of {len(source)} bytes")
-    with _header(source, limits, label) as picture:
-        width, height = picture.size
-        try:
-            sideways = picture.getexif().get(ORIENTATION) in SIDEWAYS
-        except Exception:
-            # What cannot be read as EXIF turns nothing; open_picture says whether the picture itself is broken.
-            sideways = False
-        return (height, width) if sideways else (width, height)
+        return "picture"
+    return f"picture of {len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _header(source: Path | str | bytes, limits: PictureLimits, label: str) -> PIL.Image.Image:
+def _header(source: Source, limits: PictureLimits, label: str) -> PIL.Image.Image:
     """The picture with nothing decoded yet, its sizes checked."""
-    data = source if isinstance(source, bytes) else _read(Path(source), limits, label)
+    if isinstance(source, PIL.Image.Image):
+        _check_size(source.size, limits, label)
+        return source
+    if not isinstance(source, bytes | str | Path):
+        raise PictureError(f"{label}: expected a path, bytes or an open picture, found {type(source).__name__}")
+    data = source if isinstance(source, bytes) else _read(source, limits, label)
     if not data:
         raise PictureError(f"{label}: the file is empty; expected a picture")
-    if len(data) > limits.max_bytes:
-        raise PictureError(f"{label}: {len(data):,} bytes; at most {limits.max_bytes:,} are taken")
+    _check_bytes(len(data), limits, label)
     try:
         with warnings.catch_warnings():
             # Pillow warns about large pictures by its own measure; ours is checked right below.
@@ -110,17 +110,30 @@ def _header(source: Path | str | bytes, limits: PictureLimits, label: str) -> PI
     return picture
 
 
-def _read(path: Path, limits: PictureLimits, label: str) -> bytes:
+def _read(path: Path | str, limits: PictureLimits, label: str) -> bytes:
     try:
-        if path.is_dir():
-            raise PictureError(f"{label}: is a folder; expected a picture's file")
-        if path.stat().st_size > limits.max_bytes:
-            raise PictureError(f"{label}: {path.stat().st_size:,} bytes; at most {limits.max_bytes:,} are taken")
-        return path.read_bytes()
+        found = Path(path).stat()
     except OSError as error:
         raise PictureError(f"{label}: cannot be read ({error.strerror}); expected a picture's file") from None
     except ValueError as error:
         raise PictureError(f"{label!r}: not a file's name ({error})") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise PictureError(f"{label}: is a folder; expected a picture's file")
+    if not stat.S_ISREG(found.st_mode):
+        # A device has no end and a pipe no size: reading either may fill the memory or wait for ever.
+        raise PictureError(f"{label}: is a device, pipe or socket; expected a picture's file")
+    _check_bytes(found.st_size, limits, label)
+    try:
+        with open(path, "rb") as file:
+            # One more than is taken shows a file that has grown since.
+            return file.read(limits.max_bytes + 1)
+    except OSError as error:
+        raise PictureError(f"{label}: cannot be read ({error.strerror}); expected a picture's file") from None
+
+
+def _check_bytes(count: int, limits: PictureLimits, label: str) -> None:
+    if count > limits.max_bytes:
+        raise PictureError(f"{label}: {count:,} bytes; at most {limits.max_bytes:,} are taken")
 
 
 def _check_size(size: tuple[int, int], limits: PictureLimits, label: str) -> None:
@@ -135,6 +148,18 @@ def _check_size(size: tuple[int, int], limits: PictureLimits, label: str) -> Non
         )
 
 
+def _orientation(picture: PIL.Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(ORIENTATION, 1))
+    except Exception:
+        # What cannot be read as EXIF turns nothing; loading says whether the picture itself is broken.
+        return 1
+
+
+def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
+    return PIL.ImageOps.exif_transpose(picture) if _orientation(picture) in TURNED else picture
+
+
 def _as_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":
         return _from_deep_grey(picture)
@@ -142,14 +167,23 @@ def _as_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
         opaque = picture.convert("RGBA")
         white = PIL.Image.new("RGBA", opaque.size, "white")
         return PIL.Image.alpha_composite(white, opaque).convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _from_deep_grey(picture: PIL.Image.Image) -> PIL.Image.Image:
     """16-bit grey scaled to 8 bits, where Pillow's own conversion would cut it off at 255."""
-    values = np.asarray(picture).astype(np.float64)
-    scale = 257.0 if picture.mode != "F" or values.max(initial=0.0) > 255 else 1.0
-    return PIL.Image.fromarray(np.clip(np.rint(values / scale), 0, 255).astype(np.uint8)).convert("RGB")
+    values = np.asarray(picture)
+    if picture.mode == "F":
+        finite = np.nan_to_num(values, nan=0.0, posinf=65535.0, neginf=0.0)
+        scale = 257.0 if finite.max(initial=0.0) > 255 else 1.0
+        grey = np.clip(np.rint(finite / scale), 0, 255).astype(np.uint8)
+    else:
+        # 65535 is 255 times 257; half of 257 is added to round to the nearest.
+        grey = ((np.clip(values, 0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)
+    transparent = picture.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return PIL.Image.fromarray(grey).convert("RGB")
 
 
 def _first_line(error: BaseException) -> str:

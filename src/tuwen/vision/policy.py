@@ -58,6 +58,11 @@ class ImagePolicy(StrictConfig):
     def plan(self, width: int, height: int) -> Grid:
         """The tiles that a picture of this size in pixels is cut into."""
 
+    @property
+    @abstractmethod
+    def most_tiles(self) -> int:
+        """The most tiles that ``plan`` gives for any picture, the thumbnail included."""
+
     @abstractmethod
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """The tiles of an RGB picture, in the order in which the model gets them."""

@@ -28,6 +28,11 @@ class Square(ImagePolicy):
         """Always one square tile."""
         return Grid(tiles=1, height=self.size, width=self.size)
 
+    @property
+    def most_tiles(self) -> int:
+        """One."""
+        return 1
+
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """The resized picture."""
         return [self.resize(image, self.size, self.size)]

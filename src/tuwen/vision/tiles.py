@@ -49,6 +49,11 @@ class Tiles(ImagePolicy):
         extra = self.thumbnail and columns * rows > 1
         return Grid(columns * rows + extra, self.size, self.size, rows=rows, columns=columns, thumbnail=extra)
 
+    @property
+    def most_tiles(self) -> int:
+        """A row of ``max_tiles``, and the thumbnail."""
+        return self.max_tiles + (self.thumbnail and self.max_tiles > 1)
+
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """Tiles row by row, then the thumbnail."""
         grid = self.plan(*image.size)
