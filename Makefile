@@ -32,7 +32,7 @@ lint: setup  ## style, types, import direction, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell src tests docs benchmarks README_EN.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/codespell src docs benchmarks README_EN.md CONTRIBUTING.md CHANGELOG.md
 
 format: setup  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
