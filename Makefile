@@ -41,8 +41,8 @@ format: setup  ## let ruff put the code in order
 bench: setup  ## measure against others, side by side
 	$(BIN)/python benchmarks/training.py
 
-docs: setup  ## check that every link in the documentation leads somewhere
-	$(BIN)/python -m pytest tests/test_house.py
+docs: setup  ## check that links, commands, recipes and code in the documentation hold
+	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis quickstart runs

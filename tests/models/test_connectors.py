@@ -6,9 +6,11 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from tests.models.compositions import compose, prompt
 from tuwen.config import TuwenError
@@ -16,6 +18,8 @@ from tuwen.models.connectors.base import CONNECTORS, Connector, build_connector
 from tuwen.models.connectors.cross_attention import resize_positions, sine_cosine_positions
 from tuwen.vision.grid import PatchGrid
 
+FIXTURES = Path(__file__).parents[2] / "../shared/fixtures"
+needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="no ../shared/fixtures beside the repository")
 VISION_DIM, LANGUAGE_DIM = 32, 64
 SMALL: dict[str, dict[str, Any]] = {
     "abstractor": {"num_queries": 9, "depth": 1, "hidden_size": 16},
@@ -57,6 +61,58 @@ def test_contract(name: str, grid: PatchGrid) -> None:
     check(small(name), grid)
 
 
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"type": "pooling", "tokens": 4},
+        {"type": "pooling", "tokens": 9, "kind": "max"},
+        {"type": "pooling", "factor": 3, "kind": "max"},
+        {"type": "cross_attention", "num_queries": 4, "width": 48, "num_heads": 3},
+        {"type": "cross_attention", "num_queries": 4, "width": 32},
+        {"type": "abstractor", "num_queries": 4, "depth": 0},
+        {"type": "qformer", **SMALL["qformer"], "cross_attention_frequency": 1},
+        {"type": "mlp", "depth": 1, "input_norm": True},
+        {"type": "pixel_shuffle", "scale": 1},
+    ],
+    ids=str,
+)
+def test_contract_holds_for_other_settings(settings: dict[str, Any], grid: PatchGrid) -> None:
+    torch.manual_seed(0)
+    check(build_connector(settings, VISION_DIM, LANGUAGE_DIM), grid)
+
+
+@pytest.mark.parametrize("name", CONNECTORS.names())
+def test_no_pictures_give_no_tokens(name: str) -> None:
+    connector, grid = small(name), PatchGrid(4, 4)
+    tokens = connector(torch.zeros(0, grid.length, connector.vision_dim), grid)
+    assert tokens.shape == (0, connector.config.num_tokens(grid), connector.language_dim)
+
+
+@pytest.mark.parametrize("name", CONNECTORS.names())
+def test_weights_loaded_into_a_connector_made_without_memory_need_nothing_else(name: str) -> None:
+    # A table that is neither a parameter nor saved would come out as garbage here.
+    known, grid = small(name), PatchGrid(6, 6)
+    with torch.device("meta"):
+        empty = small(name)
+    filled = empty.to_empty(device="cpu")
+    filled.load_state_dict(known.state_dict())
+    features = torch.randn(1, grid.length, known.vision_dim)
+    torch.testing.assert_close(filled(features, grid), known(features, grid))
+
+
+@pytest.mark.parametrize("name", CONNECTORS.names())
+def test_reset_gives_every_parameter_of_the_connector_itself_its_value(name: str) -> None:
+    connector = small(name)
+    own = dict(connector.named_parameters(recurse=False))
+    for parameter in own.values():
+        torch.nn.init.constant_(parameter, float("nan"))
+    connector.reset_parameters()
+    for key, parameter in own.items():
+        assert parameter.isfinite().all(), key
+        assert parameter.std() > 0, key
+
+
 @pytest.mark.parametrize("name", CONNECTORS.names())
 def test_same_seed_same_weights_and_saved_weights_come_back(name: str, tmp_path: Path) -> None:
     one, other = small(name), small(name)
@@ -81,6 +137,16 @@ def test_half_precision(name: str) -> None:
     assert tokens.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("name", CONNECTORS.names())
+def test_mixed_precision_stays_near_full_precision(name: str) -> None:
+    connector, grid = small(name), PatchGrid(4, 4)
+    features = torch.randn(2, grid.length, connector.vision_dim)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        tokens = connector(features, grid)
+    expected = connector(features, grid)
+    assert (tokens - expected).abs().max() < 0.05 * max(1.0, float(expected.detach().abs().max()))
+
+
 @pytest.mark.parametrize("name", sorted(set(CONNECTORS.names()) - {"linear"}))
 def test_whole_model_saves_and_loads(name: str, tmp_path: Path) -> None:
     settings = {"type": name, **SMALL.get(name, {})}
@@ -102,6 +168,30 @@ def test_whole_model_saves_and_loads(name: str, tmp_path: Path) -> None:
         ({"type": "mlp", "depth": 2, "hidden_size": 16, "input_norm": True}, 64 + 32 * 16 + 16 + 16 * 64 + 64),
         ({"type": "pixel_shuffle", "scale": 2}, 2 * 128 + 128 * 64 + 64 + 64 * 64 + 64),
         ({"type": "pooling"}, 32 * 64 + 64 + 64 * 64 + 64),
+        ({"type": "pooling", "tokens": 4, "hidden_size": 8}, 32 * 8 + 8 + 8 * 64 + 64),
+        ({"type": "cross_attention", "num_queries": 9, "width": 16}, 9 * 16 + 32 * 16 + 4 * 16 * 17 + 6 * 16 + 16 * 64),
+        # as wide as the features: nothing to bring them to the width
+        ({"type": "cross_attention", "num_queries": 9, "width": 32}, 9 * 32 + 4 * 32 * 33 + 6 * 32 + 32 * 64),
+        # queries; a layer's query, key, value, output, feed-forward there and back, two norms; projection
+        (
+            {"type": "resampler", "num_queries": 5, "num_layers": 2, "num_heads": 4},
+            5 * 32 + 2 * (4 * 32 * 33 + 33 * 128 + 129 * 32 + 4 * 32) + 33 * 64,
+        ),
+        # two blocks of 32 channels: three convolutions with norms, squeeze to 8 and back; two linear layers
+        (
+            {"type": "abstractor", "num_queries": 4, "depth": 1},
+            2 * (2 * 32 * 32 + 9 * 32 + 3 * 2 * 32 + 33 * 8 + 9 * 32) + 33 * 64 + 65 * 64,
+        ),
+        # queries; the norm at the door; a layer's self-attention, a first layer's cross-attention, feed-forward; projection
+        (
+            {"type": "qformer", **SMALL["qformer"]},
+            5 * 32
+            + 2 * 32
+            + 2 * (4 * 32 * 33 + 2 * 32)
+            + (4 * 32 * 33 + 2 * 32)
+            + 2 * (33 * 128 + 129 * 32 + 2 * 32)
+            + 33 * 64,
+        ),
         # queries, kv_proj, attention in and out with biases, three norms, output projection
         ({"type": "cross_attention", "num_queries": 9}, 9 * 64 + 32 * 64 + 4 * 64 * 64 + 4 * 64 + 6 * 64 + 64 * 64),
     ],
@@ -129,6 +219,109 @@ def test_cross_attention_is_the_published_formula() -> None:
         torch.testing.assert_close(connector(features, grid), expected, rtol=1e-4, atol=1e-5)
 
 
+@needs_fixtures
+def test_cross_attention_gives_what_the_original_qwen_vl_gives() -> None:
+    prefix = "transformer.visual."
+    stored = load_file(FIXTURES / "qwen_vl/belle_vl_tiny_safetensors/model.safetensors")
+    weights = {
+        key.removeprefix(prefix).removeprefix("attn_pool."): value
+        for key, value in stored.items()
+        if key.startswith((f"{prefix}attn_pool.", f"{prefix}ln_post.")) or key == f"{prefix}proj"
+    }
+    width = weights["proj"].shape[0]
+    positions = weights.pop("pos_embed").float()
+    connector = build_connector({"type": "cross_attention"}, weights["kv_proj.weight"].shape[1], width)
+    connector.load_state_dict(weights)
+    torch.testing.assert_close(sine_cosine_positions(width, 16, torch.device("cpu")), positions, rtol=0, atol=1e-6)
+    expected = np.load(FIXTURES / "qwen_vl/belle_expected.npz")
+    features = torch.from_numpy(expected["image.square.trunk"])[None]
+    with torch.no_grad():
+        tokens = connector(features, PatchGrid(8, 8))[0]
+    torch.testing.assert_close(tokens, torch.from_numpy(expected["image.square.visual"]), rtol=0, atol=1e-4)
+
+
+@needs_fixtures
+def test_cross_attention_brings_positions_to_a_finer_grid_as_the_original_does() -> None:
+    stored = np.load(FIXTURES / "qwen_vl/belle_expected.npz")["image280.pos_embed_resampler_rows"]
+    table = resize_positions(sine_cosine_positions(256, 16, torch.device("cpu")), 16, PatchGrid(20, 20))
+    rows = torch.from_numpy(stored)
+    distance = torch.cdist(rows, table, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
+    assert distance.values.max() < 1e-4
+    assert distance.indices.tolist() == sorted(set(distance.indices.tolist()))
+
+
+@needs_fixtures
+@pytest.mark.parametrize("picture", ["shapes_320x240.png", "tall_150x410_rgba.png"])
+def test_resampler_gives_what_the_original_visualcla_gives(picture: str) -> None:
+    folder = FIXTURES / "visualcla_llava/visualcla_tiny"
+    stored = torch.load(folder / "merged/pytorch_model.bin", weights_only=True)
+    names = {
+        "crossattention.self.": "",
+        "crossattention.output.dense": "attention_output",
+        "crossattention.output.LayerNorm": "attention_norm",
+        "intermediate.dense": "intermediate",
+        "output.dense": "output",
+        "output.LayerNorm": "output_norm",
+    }
+    weights = {"query_embedding": stored["visual_resampler.query_embeddding"]}
+    for key, value in stored.items():
+        if key.startswith("visual_resampler.encoder.layer."):
+            place, _, rest = key.removeprefix("visual_resampler.encoder.layer.").partition(".")
+            theirs = next(theirs for theirs in names if rest.startswith(theirs))
+            weights[f"layers.{place}.{names[theirs]}{rest.removeprefix(theirs)}"] = value
+        elif key.startswith("image_projection_layer."):
+            weights[key.replace("image_projection_layer", "projection")] = value
+    language_dim, vision_dim = weights["projection.weight"].shape
+    settings = {"type": "resampler", "num_layers": 6, "num_heads": 6, "intermediate_size": 112}
+    connector = build_connector(settings, vision_dim, language_dim)
+    connector.load_state_dict({key: value.float() for key, value in weights.items()})
+    expected = np.load(folder / "expected.npz")
+    features = torch.from_numpy(expected[f"vision_post_layernorm/{picture}"])[None]
+    with torch.no_grad():
+        tokens = connector(features, PatchGrid(16, 16, prefix=1))[0]
+    torch.testing.assert_close(tokens, torch.from_numpy(expected[f"projected/{picture}"]), rtol=0, atol=2e-5)
+
+
+def test_qformer_is_the_one_of_transformers_and_a_linear_layer() -> None:
+    connector = small("qformer")
+    reference = Blip2QFormerModel(
+        Blip2QFormerConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=128,
+            encoder_hidden_size=VISION_DIM,
+            cross_attention_frequency=2,
+        )
+    ).eval()
+    reference.load_state_dict(connector.qformer.state_dict())
+    features = torch.randn(2, 17, VISION_DIM)
+    with torch.no_grad():
+        hidden = reference(connector.query_tokens.expand(2, -1, -1), encoder_hidden_states=features).last_hidden_state
+        expected = hidden @ connector.projection.weight.T + connector.projection.bias
+        torch.testing.assert_close(connector.train()(features, PatchGrid(4, 4, prefix=1)), expected)
+
+
+def test_pixel_shuffle_folds_neighbours_and_pooling_averages_them() -> None:
+    features = torch.arange(16.0).reshape(1, 16, 1)
+    folded: list[torch.Tensor] = []
+    shuffle = build_connector({"type": "pixel_shuffle"}, 1, 8)
+    shuffle.layers[0].register_forward_pre_hook(lambda _, inputs: folded.append(inputs[0]))
+    shuffle(features, PatchGrid(4, 4))
+    assert folded[0][0, :2].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7]]
+    for settings, values in (
+        ({"factor": 2}, [2.5, 4.5, 10.5, 12.5]),
+        ({"tokens": 4}, [2.5, 4.5, 10.5, 12.5]),
+        ({"factor": 3}, [5.0, 7.0, 13.0, 15.0]),
+        ({"tokens": 1, "kind": "max"}, [15.0]),
+    ):
+        pooling = build_connector({"type": "pooling", **settings}, 1, 8)
+        pooled: list[torch.Tensor] = []
+        pooling.layers[0].register_forward_pre_hook(lambda _, inputs, seen=pooled: seen.append(inputs[0]))
+        pooling(features, PatchGrid(4, 4))
+        assert pooled[0].flatten().tolist() == values
+
+
 def test_positions_of_a_cell_name_its_column_then_its_row() -> None:
     table = sine_cosine_positions(8, 3, torch.device("cpu")).reshape(3, 3, 8)
     torch.testing.assert_close(table[2, 1, :4], table[0, 1, :4])
@@ -141,6 +334,15 @@ def test_positions_of_a_cell_name_its_column_then_its_row() -> None:
     [
         ({"type": "linear", "biass": True}, "biass: unknown key 'biass'.*did you mean 'bias'"),
         ({"type": "mlp", "depth": 0}, "depth"),
+        ({"type": "mlp", "activation": "geluu"}, "activation: unknown activation 'geluu'.*did you mean 'gelu'"),
+        ({"type": "pooling", "tokens": 5}, "tokens: 5 is not a square number; choose e.g. 4"),
+        ({"type": "pooling", "tokens": 4, "factor": 2}, "factor 2 and tokens 4 exclude each other"),
+        ({"type": "pooling", "kind": "sum"}, "kind: .*found 'sum'"),
+        ({"type": "abstractor", "num_queries": 8}, "num_queries: 8 is not a square number; choose e.g. 9"),
+        ({"type": "pixel_shuffle", "scale": 0}, "scale: .*found 0"),
+        ({"type": "cross_attention", "width": 30}, "a width of 30 must be divisible by 4"),
+        ({}, "connector.type: name a connector, one of abstractor"),
+        ("mlp", "connector: expected keys and values, found 'mlp'"),
         ({"type": "identity"}, "32 wide and the language model 64; choose linear or mlp"),
         ({"type": "cross_attention", "num_queries": 10}, "10 is not a square number"),
         ({"type": "cross_attention", "num_heads": 7}, "divisible by 4 and by num_heads 7"),
@@ -149,7 +351,7 @@ def test_positions_of_a_cell_name_its_column_then_its_row() -> None:
         ({"type": "resampla"}, "unknown connector 'resampla'.*did you mean 'resampler'"),
     ],
 )
-def test_wrong_settings_are_named_in_one_line(settings: dict[str, Any], message: str) -> None:
+def test_wrong_settings_are_named_in_one_line(settings: Any, message: str) -> None:
     with pytest.raises(TuwenError, match=message) as caught:
         build_connector(settings, VISION_DIM, LANGUAGE_DIM)
     assert "\n" not in str(caught.value)
@@ -196,3 +398,16 @@ def test_a_connector_from_outside_the_package_in_one_file(tmp_path: Path) -> Non
     with torch.no_grad():
         expected = model(input_ids=ids, pixel_values=pixels).logits
         torch.testing.assert_close(again(input_ids=ids, pixel_values=pixels).logits, expected)
+
+
+def test_an_installed_package_brings_a_connector_by_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside_package.py").write_text(OUTSIDE.replace('"twice"', '"packaged"'), encoding="utf-8")
+    metadata = tmp_path / "outside_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[tuwen.connector]\npackaged = outside_package:Twice\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "packaged" in CONNECTORS.names()
+    check(build_connector({"type": "packaged"}, VISION_DIM, LANGUAGE_DIM), GRIDS[1])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import random
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -117,3 +120,75 @@ def test_large_files_are_refused_unread(tmp_path: Path) -> None:
 
 def test_sizes_are_read_without_decoding() -> None:
     assert picture_size(claimed_png(300, 200)) == (300, 200)
+
+
+def test_an_open_picture_is_treated_as_its_file_is() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(PIL.Image.effect_noise((6, 3), 90), "PNG", exif=exif)
+    from_bytes, from_open = open_picture(data), open_picture(PIL.Image.open(io.BytesIO(data)))
+    assert from_open.size == picture_size(PIL.Image.open(io.BytesIO(data))) == (3, 6)
+    assert np.array_equal(np.asarray(from_open), np.asarray(from_bytes))
+    assert open_picture(from_open).size == (3, 6), "turned once, not at every opening"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_an_open_picture_that_is_cut_off_is_refused(mode: str) -> None:
+    data = encoded(PIL.Image.effect_noise((64, 64), 90).convert(mode), "JPEG")
+    with pytest.raises(PictureError, match="broken or cut off"):
+        open_picture(PIL.Image.open(io.BytesIO(data[: len(data) // 2])))
+
+
+def test_the_size_of_an_open_picture_is_limited_too() -> None:
+    with pytest.raises(PictureError, match="5x4 are 20 pixels; at most 19"):
+        picture_size(PIL.Image.new("RGB", (5, 4)), PictureLimits(max_pixels=19))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_endless_files_are_refused_unread(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (Path("/dev/null"), tmp_path / "pipe.png"):
+        with pytest.raises(PictureError, match="is a device, pipe or socket"):
+            open_picture(path)
+
+
+def test_a_refusal_says_its_file_once(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(b"x" * 60)
+    for source, limits in ((path, PictureLimits(max_bytes=50)), (tmp_path, PictureLimits())):
+        with pytest.raises(PictureError) as caught:
+            open_picture(source, limits)
+        assert str(caught.value).startswith(f"{source}: ")
+        assert str(caught.value).count(str(source)) == 1
+
+
+@pytest.mark.parametrize("source", [None, 5, bytearray(b"x")])
+def test_other_things_are_not_pictures(source: object) -> None:
+    with pytest.raises(PictureError, match="expected a path, bytes or an open picture, found"):
+        open_picture(source)  # type: ignore[arg-type]
+
+
+def test_sixteen_bit_transparency_is_white() -> None:
+    values = np.array([[0, 257 * 100]], dtype=np.uint16)
+    opened = open_picture(encoded(PIL.Image.fromarray(values), transparency=0))
+    assert np.asarray(opened)[0, :, 0].tolist() == [255, 100]
+
+
+def test_damage_of_any_kind_gives_a_picture_or_a_refusal() -> None:
+    chance = random.Random(0)
+    noise = PIL.Image.effect_noise((24, 24), 90)
+    whole = [encoded(noise.convert("RGB"), kind) for kind in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")]
+    limit = PIL.Image.MAX_IMAGE_PIXELS
+    refused = 0
+    for _ in range(700):
+        data = bytearray(chance.choice(whole))
+        for _ in range(chance.randint(1, 5)):
+            data[chance.randrange(min(len(data), chance.choice((60, 2000))))] = chance.randrange(256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                assert open_picture(bytes(data)).mode == "RGB"
+            except PictureError as error:
+                refused += "\n" not in str(error)
+    assert refused > 50
+    assert limit == PIL.Image.MAX_IMAGE_PIXELS

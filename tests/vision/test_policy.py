@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
@@ -16,7 +17,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import Llava
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from tuwen.config import TuwenError
-from tuwen.vision import POLICIES, parse_policy
+from tuwen.vision import POLICIES, open_picture, parse_policy
 
 SIZES = [(1, 1), (3, 500), (500, 3), (337, 335), (224, 224), (640, 480), (99, 411), (31, 33)]
 SMALL = {name: {"type": name, "size": 32} for name in POLICIES.names()}
@@ -90,6 +91,48 @@ def test_anyres_is_llava_nexts(size: tuple[int, int]) -> None:
     expected = unnormalised(processor, image)
     found = policy.pixels(image)
     assert_same(found, expected[: len(found)])
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(60, 1300), (1300, 60), (75, 3000)], ids=str)
+def test_long_pictures_are_padded_as_llavas(size: tuple[int, int], resample: str) -> None:
+    image = picture(*size)
+    policy = parse_policy({"type": "pad_square", "size": 56, "resample": resample})
+    processor = LlavaImageProcessorPil(
+        do_pad=True,
+        size={"shortest_edge": 56},
+        crop_size={"height": 56, "width": 56},
+        resample=PIL.Image.Resampling[resample.upper()],
+    )
+    assert_same(policy.pixels(image), unnormalised(processor, image))
+
+
+@pytest.mark.parametrize("processor_class", [CLIPImageProcessorPil, ChineseCLIPImageProcessorPil])
+@pytest.mark.parametrize(("size", "crop"), [(40, 56), (40, 57), (64, 37)])
+def test_the_crop_may_differ_from_the_size(processor_class: Any, size: int, crop: int) -> None:
+    policy = parse_policy({"type": "center_crop", "size": size, "crop_size": crop})
+    processor = processor_class(size={"shortest_edge": size}, crop_size={"height": crop, "width": crop})
+    for sides in SIZES:
+        assert_same(policy.pixels(picture(*sides)), unnormalised(processor, picture(*sides)))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "RGBX", "YCbCr"])
+@pytest.mark.parametrize("name", ["square", "center_crop"])
+def test_opaque_modes_are_as_in_transformers(name: str, mode: str) -> None:
+    image = picture(45, 67).convert(mode)
+    processors = {
+        "square": SiglipImageProcessorPil(size={"height": 56, "width": 56}, resample=3),
+        "center_crop": CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}),
+    }
+    found = parse_policy({"type": name, "size": 56}).pixels(open_picture(image))
+    assert_same(found, unnormalised(processors[name], image, do_convert_rgb=True))
+
+
+@pytest.mark.parametrize("name", POLICIES.names())
+def test_no_picture_has_more_tiles_than_said(name: str) -> None:
+    policy = parse_policy(SMALL[name])
+    sides = [1, 7, 31, 33, 64, 100, 333, 1000, 5000]
+    assert max(policy.plan(width, height).tiles for width in sides for height in sides) == policy.most_tiles
 
 
 def test_normalisation_is_clips() -> None:

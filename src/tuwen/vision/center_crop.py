@@ -9,12 +9,10 @@ import PIL.Image
 from pydantic import Field
 
 from tuwen.vision.grid import Grid
-from tuwen.vision.policy import POLICIES, RESAMPLE, ImagePolicy
+from tuwen.vision.policy import FILTER_REACH, POLICIES, RESAMPLE, ImagePolicy
 
 # Pixels of a resized picture that still fit in any memory (96 MiB).
 LARGEST_RESIZED = 32 * 2**20
-# Pixels that the widest filter (Lanczos) reaches to each side.
-FILTER_REACH = 3
 
 
 @POLICIES.register("center_crop")
@@ -76,5 +74,5 @@ class CenterCrop(ImagePolicy):
     @staticmethod
     def _span(before: int, after: int, first: int, side: int) -> tuple[int, int]:
         """First and last pixel, of ``after``, that the middle ``side`` pixels from ``first`` depend on."""
-        margin = FILTER_REACH * max(1, math.ceil(after / before)) + 1
+        margin = FILTER_REACH * max(1, math.ceil(after / before))
         return max(0, first - margin), min(after, first + side + margin)

@@ -98,6 +98,8 @@ def parse_connector(values: Mapping[str, Any], where: str = "connector") -> Conn
     Raises:
         TuwenError: for a missing or unknown type, and for settings that the type does not have.
     """
+    if not isinstance(values, Mapping):
+        raise TuwenError(f"{where}: expected keys and values, found {values!r}; write e.g. {{type: mlp}}")
     settings = dict(values)
     name = settings.pop("type", None)
     if not isinstance(name, str):

@@ -1,9 +1,9 @@
 """Qwen-VL's resampler: one layer of cross-attention from learned queries (arXiv 2308.12966).
 
 Queries and keys carry fixed two-dimensional sine-cosine positions (as in MAE, arXiv 2111.06377), brought to the
-features' grid by bicubic interpolation. There is no residual; a norm and a square output projection follow.
+features' grid by bicubic interpolation. There is no residual; a norm and an output projection follow.
 
-Shape legend: B tiles, N patches, D vision width, Q queries, H language width.
+Shape legend: B tiles, N patches, D vision width, Q queries, E width of the attention, H language width.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ class CrossAttentionConfig(ConnectorConfig):
 
     Attributes:
         num_queries: tokens that a tile becomes; a square number.
-        num_heads: attention heads; one for each 128 of the language model's width unless said.
+        width: of the queries and the attention; the language model's unless said, as in Qwen-VL.
+        num_heads: attention heads; one for each 128 of the width unless said.
         layer_norm_eps: of the norms.
     """
 
     num_queries: int = Field(default=256, ge=1)
+    width: int | None = Field(default=None, ge=1)
     num_heads: int | None = Field(default=None, ge=1)
     layer_norm_eps: float = Field(default=1e-6, gt=0)
 
@@ -60,37 +62,38 @@ class CrossAttentionConnector(Connector[CrossAttentionConfig]):
 
     def __init__(self, config: CrossAttentionConfig, vision_dim: int, language_dim: int) -> None:
         super().__init__(config, vision_dim, language_dim)
-        heads = config.num_heads or max(1, language_dim // HEAD_WIDTH)
-        if language_dim % heads or language_dim % 4:
+        self.width = config.width or language_dim
+        heads = config.num_heads or max(1, self.width // HEAD_WIDTH)
+        if self.width % heads or self.width % 4:
             raise TuwenError(
-                f"connector cross_attention: a width of {language_dim} must be divisible by 4 and by num_heads {heads}"
+                f"connector cross_attention: a width of {self.width} must be divisible by 4 and by num_heads {heads}"
             )
         eps = config.layer_norm_eps
-        self.query = nn.Parameter(torch.empty(config.num_queries, language_dim))
-        same = vision_dim == language_dim
-        self.kv_proj = nn.Identity() if same else nn.Linear(vision_dim, language_dim, bias=False)
-        self.attn = nn.MultiheadAttention(language_dim, heads, batch_first=True)
-        self.ln_q = nn.LayerNorm(language_dim, eps=eps)
-        self.ln_kv = nn.LayerNorm(language_dim, eps=eps)
-        self.ln_post = nn.LayerNorm(language_dim, eps=eps)
-        self.proj = nn.Parameter(torch.empty(language_dim, language_dim))
+        self.query = nn.Parameter(torch.empty(config.num_queries, self.width))
+        same = vision_dim == self.width
+        self.kv_proj = nn.Identity() if same else nn.Linear(vision_dim, self.width, bias=False)
+        self.attn = nn.MultiheadAttention(self.width, heads, batch_first=True)
+        self.ln_q = nn.LayerNorm(self.width, eps=eps)
+        self.ln_kv = nn.LayerNorm(self.width, eps=eps)
+        self.ln_post = nn.LayerNorm(self.width, eps=eps)
+        self.proj = nn.Parameter(torch.empty(self.width, language_dim))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Queries near zero; a projection that keeps the scale."""
         nn.init.trunc_normal_(self.query, std=0.02)
-        nn.init.normal_(self.proj, std=self.language_dim**-0.5)
+        nn.init.normal_(self.proj, std=self.width**-0.5)
 
     def forward(self, features_BND: Tensor, grid: PatchGrid) -> Tensor:
         """[B, N, D] → [B, Q, H]."""
-        values_BNH = self.ln_kv(self.kv_proj(features_BND[:, grid.prefix :]))
+        values_BNE = self.ln_kv(self.kv_proj(features_BND[:, grid.prefix :]))
         side = math.isqrt(self.config.num_queries)
-        positions_QH = sine_cosine_positions(self.language_dim, side, values_BNH.device)
-        keys_NH = resize_positions(positions_QH, side, grid).to(values_BNH.dtype)
-        queries_QH = self.ln_q(self.query) + positions_QH.to(values_BNH.dtype)
-        queries = queries_QH.expand(len(values_BNH), -1, -1)
-        attended_BQH = self.attn(queries, values_BNH + keys_NH, values_BNH, need_weights=False)[0]
-        tokens_BQH: Tensor = self.ln_post(attended_BQH) @ self.proj
+        positions_QE = sine_cosine_positions(self.width, side, values_BNE.device)
+        keys_NE = resize_positions(positions_QE, side, grid).to(values_BNE.dtype)
+        queries_QE = self.ln_q(self.query) + positions_QE.to(values_BNE.dtype)
+        queries = queries_QE.expand(len(values_BNE), -1, -1)
+        attended_BQE = self.attn(queries, values_BNE + keys_NE, values_BNE, need_weights=False)[0]
+        tokens_BQH: Tensor = self.ln_post(attended_BQE) @ self.proj
         return tokens_BQH
 
 
@@ -105,10 +108,10 @@ def sine_cosine_positions(width: int, side: int, device: torch.device) -> Tensor
     return torch.cat([columns, rows], dim=-1).reshape(side * side, width).float()
 
 
-def resize_positions(positions_QH: Tensor, side: int, grid: PatchGrid) -> Tensor:
-    """Positions of a ``side`` × ``side`` grid brought to the grid of patches, [N, H]."""
+def resize_positions(positions_QE: Tensor, side: int, grid: PatchGrid) -> Tensor:
+    """Positions of a ``side`` × ``side`` grid brought to the grid of patches, [N, E]."""
     if (grid.rows, grid.columns) == (side, side):
-        return positions_QH
-    table = positions_QH.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+        return positions_QE
+    table = positions_QE.reshape(1, side, side, -1).permute(0, 3, 1, 2)
     resized = functional.interpolate(table, size=(grid.rows, grid.columns), mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1).reshape(grid.rows * grid.columns, -1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from tuwen.config import unknown_name
 from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig
 from tuwen.vision.grid import PatchGrid
 
@@ -27,6 +28,13 @@ class MLPConfig(ConnectorConfig):
     hidden_size: int | None = Field(default=None, ge=1)
     activation: str = "gelu"
     input_norm: bool = False
+
+    @field_validator("activation")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ACT2FN:
+            raise ValueError(unknown_name("activation", value, sorted(ACT2FN)))
+        return value
 
     def token_grid(self, grid: PatchGrid) -> tuple[int, int] | None:
         """A token a patch."""

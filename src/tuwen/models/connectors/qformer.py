@@ -77,6 +77,10 @@ class QFormerConnector(Connector[QFormerConfig]):
     def forward(self, features_BND: Tensor, grid: PatchGrid) -> Tensor:
         """[B, N, D] → [B, Q, H]."""
         queries = self.query_tokens.to(features_BND.dtype).expand(len(features_BND), -1, -1)
+        if not len(features_BND):
+            # The Q-Former cannot split an empty batch into heads.
+            no_tokens_BQH: Tensor = self.projection(queries)
+            return no_tokens_BQH
         hidden_BQD = self.qformer(query_embeds=queries, encoder_hidden_states=features_BND).last_hidden_state
         tokens_BQH: Tensor = self.projection(hidden_BQD)
         return tokens_BQH
