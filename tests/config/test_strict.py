@@ -28,6 +28,7 @@ class Outer(StrictConfig):
         ({}, "recipe.yaml: steps: this key is required and missing"),
         ({"steps": "x"}, "recipe.yaml: steps: Input should be a valid integer"),
         ({"steps": 1, "step": 2}, "recipe.yaml: step: unknown key 'step'.*did you mean 'steps'"),
+        ({"stps": 1}, "recipe.yaml: stps: unknown key 'stps'.*did you mean 'steps'"),
         ({"steps": 1, "inner": {"rat": 1}}, "recipe.yaml: inner.rat: unknown key.*did you mean 'rate'"),
         ({"steps": 1, "many": [{"rat": 1}]}, "recipe.yaml: many.0.rat: unknown key.*did you mean 'rate'"),
         ({"steps": 1, "named": {"a": {"rat": 1}}}, "recipe.yaml: named.a.rat: unknown key.*did you mean 'rate'"),

@@ -44,8 +44,10 @@ def parse_config(kind: type[ConfigType], values: Any, where: str) -> ConfigType:
 
 
 def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    # A misspelt key explains a missing one, so it is said first.
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"] if not _is_internal(part)) or "(top level)"
     if first["type"] == "extra_forbidden":
         owner = _config_at(kind, first["loc"][:-1])
         choices = sorted(owner.model_fields) if owner else []
@@ -59,6 +61,11 @@ def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
     more = len(error.errors()) - 1
     also = f" (and {more} more)" if more else ""
     return f"{key}: {first['msg']}, found {found!r}{also}"
+
+
+def _is_internal(part: int | str) -> bool:
+    """Whether pydantic put this into a location to name a validator or a member of a union, not a key."""
+    return isinstance(part, str) and ("[" in part or part[:1].isupper())
 
 
 def _config_at(kind: type[BaseModel], location: Sequence[int | str]) -> type[BaseModel] | None:

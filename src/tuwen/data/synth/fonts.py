@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
+import PIL.Image
 from PIL import ImageFont
 
 from tuwen.config import TuwenError
 
 ADVICE = "install one (Debian: apt install fonts-noto-cjk) or set TUWEN_FONT to a .ttf, .otf or .ttc file"
-# Noto's collections hold JP, KR, SC, TC, HK in this order; 2 is Simplified Chinese.
-KNOWN: tuple[tuple[str, int], ...] = (
-    ("/usr/share/fonts/opentype/noto/NotoSansCJK-Bold.ttc", 2),
-    ("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", 2),
-    ("/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc", 2),
-    ("/usr/share/fonts/google-noto-cjk/NotoSansCJK-Regular.ttc", 2),
-    ("/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc", 0),
-    ("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc", 0),
-    ("/System/Library/Fonts/PingFang.ttc", 0),
-    ("/System/Library/Fonts/STHeiti Medium.ttc", 0),
-    ("C:/Windows/Fonts/msyh.ttc", 0),
-    ("C:/Windows/Fonts/simhei.ttf", 0),
+KNOWN = (
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Bold.ttc",
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/noto-cjk/NotoSansCJK-Bold.ttc",
+    "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/google-noto-cjk/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
+    "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc",
+    "/System/Library/Fonts/PingFang.ttc",
+    "/System/Library/Fonts/STHeiti Medium.ttc",
+    "C:/Windows/Fonts/msyh.ttc",
+    "C:/Windows/Fonts/simhei.ttf",
 )
 # No font has this one; what is drawn for it is what a missing character looks like.
 ABSENT = "\U000eff00"
+MOST_FACES = 16
 
 
-def find_font(path: str | None = None) -> tuple[str, int]:
-    """File and face of a Chinese font: the given one, ``TUWEN_FONT``, or the first known one that is there.
+def find_font(path: str | None = None) -> str:
+    """The file of a Chinese font: the given one, ``TUWEN_FONT``, or the first known one that is there.
 
     Raises:
         TuwenError: when there is none, or the given file is not there.
@@ -38,26 +40,42 @@ def find_font(path: str | None = None) -> tuple[str, int]:
     if chosen:
         if not Path(chosen).is_file():
             raise TuwenError(f"font {chosen}: not found; {ADVICE}")
-        faces = dict(KNOWN)
-        return chosen, faces.get(chosen, 2 if "CJK" in Path(chosen).name and chosen.endswith(".ttc") else 0)
-    for known, face in KNOWN:
+        return chosen
+    for known in KNOWN:
         if Path(known).is_file():
-            return known, face
+            return known
     raise TuwenError(f"no Chinese font was found: {ADVICE}")
 
 
-@cache
 def open_font(size: int, path: str | None = None) -> ImageFont.FreeTypeFont:
     """The font that ``find_font`` finds, at a size in pixels.
 
     Raises:
         TuwenError: when there is none or it cannot be read.
     """
-    name, face = find_font(path)
+    return _open(find_font(path), size)
+
+
+@cache
+def _open(file: str, size: int) -> ImageFont.FreeTypeFont:
     try:
-        return ImageFont.truetype(name, size, index=face)
+        # Always the basic layout: pixels must not depend on whether Raqm is installed.
+        return ImageFont.truetype(file, size, index=_face(file), layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
-        raise TuwenError(f"font {name}: cannot be read ({error}); {ADVICE}") from None
+        raise TuwenError(f"font {file}: cannot be read ({error}); {ADVICE}") from None
+
+
+@cache
+def _face(file: str) -> int:
+    """The face of a collection whose family is for simplified Chinese (… SC), else the first."""
+    for index in range(MOST_FACES):
+        try:
+            family = ImageFont.truetype(file, 16, index=index).getname()[0] or ""
+        except OSError:
+            break
+        if family.split()[-1:] == ["SC"]:
+            return index
+    return 0
 
 
 def require_glyphs(text: str, path: str | None = None) -> None:
@@ -67,11 +85,37 @@ def require_glyphs(text: str, path: str | None = None) -> None:
         TuwenError: naming the font and the characters that it lacks.
     """
     font = open_font(24, path)
-    missing = sorted({character for character in text if not character.isspace() and not _has(font, character)})
+    missing = "".join(sorted({character for character in text if not character.isspace() and _lacks(font, character)}))
     if missing:
-        shown = "".join(missing[:20])
-        raise TuwenError(f"font {find_font(path)[0]}: has no glyph for {shown!r} ({len(missing)} characters); {ADVICE}")
+        shown = missing[:20] + ("…" if len(missing) > 20 else "")
+        raise TuwenError(f"font {find_font(path)}: has no glyph for {shown!r} ({len(missing)} characters); {ADVICE}")
 
 
-def _has(font: ImageFont.FreeTypeFont, character: str) -> bool:
-    return bytes(font.getmask(character)) != bytes(font.getmask(ABSENT))
+def _lacks(font: ImageFont.FreeTypeFont, character: str) -> bool:
+    found, absent = font.getmask(character), font.getmask(ABSENT)
+    ink = bytes(found)
+    return not any(ink) or (found.size, ink) == (absent.size, bytes(absent))
+
+
+@lru_cache(maxsize=8192)
+def glyph(character: str, size: int, path: str | None = None) -> tuple[PIL.Image.Image, tuple[int, int]]:
+    """A character's ink, ready to be pasted.
+
+    Args:
+        character: one character.
+        size: of the font, in pixels.
+        path: of the font.
+
+    Returns:
+        The ink as a mask (mode L), and where its top left corner is from the middle of the character's line.
+    """
+    font = open_font(size, path)
+    left, top, right, bottom = (round(side) for side in font.getbbox(character, anchor="mm"))
+    mask = PIL.Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    ink = font.getmask(character)
+    mask.im.paste(ink, (0, 0, *ink.size)) if ink.size == mask.size else _paste_ink(mask, ink)
+    return mask, (left, top)
+
+
+def _paste_ink(mask: PIL.Image.Image, ink: object) -> None:
+    raise AssertionError((mask.size, ink))

@@ -1,7 +1,8 @@
 """Qwen-VL's resampler: one layer of cross-attention from learned queries (arXiv 2308.12966).
 
 Queries and keys carry fixed two-dimensional sine-cosine positions (as in MAE, arXiv 2111.06377), brought to the
-features' grid by bicubic interpolation. There is no residual; a norm and an output projection follow.
+features' grid by bicubic interpolation. There is no residual; a norm and an output projection follow. Names of weights
+are those of the original, whose ``ln_post`` and ``proj`` stand beside the resampler.
 
 Shape legend: B tiles, N patches, D vision width, Q queries, E width of the attention, H language width.
 """
@@ -15,6 +16,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import initialization
 
 from tuwen.config import TuwenError
 from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig
@@ -70,6 +72,9 @@ class CrossAttentionConnector(Connector[CrossAttentionConfig]):
             )
         eps = config.layer_norm_eps
         self.query = nn.Parameter(torch.empty(config.num_queries, self.width))
+        # Saved with the weights: in published models the table is no longer what the formula gives.
+        self.pos_embed: Tensor
+        self.register_buffer("pos_embed", torch.empty(config.num_queries, self.width))
         same = vision_dim == self.width
         self.kv_proj = nn.Identity() if same else nn.Linear(vision_dim, self.width, bias=False)
         self.attn = nn.MultiheadAttention(self.width, heads, batch_first=True)
@@ -80,7 +85,10 @@ class CrossAttentionConnector(Connector[CrossAttentionConfig]):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Queries near zero; a projection that keeps the scale."""
+        """Queries near zero; a projection that keeps the scale; sine-cosine positions."""
+        side = math.isqrt(self.config.num_queries)
+        # This copy leaves alone what was loaded from a folder, as ``nn.init`` does while `transformers` loads one.
+        initialization.copy_(self.pos_embed, sine_cosine_positions(self.width, side))
         nn.init.trunc_normal_(self.query, std=0.02)
         nn.init.normal_(self.proj, std=self.width**-0.5)
 
@@ -88,20 +96,19 @@ class CrossAttentionConnector(Connector[CrossAttentionConfig]):
         """[B, N, D] → [B, Q, H]."""
         values_BNE = self.ln_kv(self.kv_proj(features_BND[:, grid.prefix :]))
         side = math.isqrt(self.config.num_queries)
-        positions_QE = sine_cosine_positions(self.width, side, values_BNE.device)
-        keys_NE = resize_positions(positions_QE, side, grid).to(values_BNE.dtype)
-        queries_QE = self.ln_q(self.query) + positions_QE.to(values_BNE.dtype)
+        keys_NE = resize_positions(self.pos_embed, side, grid).to(values_BNE.dtype)
+        queries_QE = self.ln_q(self.query) + self.pos_embed.to(values_BNE.dtype)
         queries = queries_QE.expand(len(values_BNE), -1, -1)
         attended_BQE = self.attn(queries, values_BNE + keys_NE, values_BNE, need_weights=False)[0]
         tokens_BQH: Tensor = self.ln_post(attended_BQE) @ self.proj
         return tokens_BQH
 
 
-def sine_cosine_positions(width: int, side: int, device: torch.device) -> Tensor:
+def sine_cosine_positions(width: int, side: int) -> Tensor:
     """Positions of a square grid, [side², width], row by row: half of the width for the column, half for the row."""
     quarter = width // 4
-    frequencies = 1.0 / 10000 ** (torch.arange(quarter, dtype=torch.float64, device=device) / quarter)
-    angles = torch.arange(side, dtype=torch.float64, device=device)[:, None] * frequencies
+    frequencies = 1.0 / 10000 ** (torch.arange(quarter, dtype=torch.float64, device="cpu") / quarter)
+    angles = torch.arange(side, dtype=torch.float64, device="cpu")[:, None] * frequencies
     one_way = torch.cat([angles.sin(), angles.cos()], dim=1)
     rows = one_way[:, None].expand(side, side, -1)
     columns = one_way[None].expand(side, side, -1)
@@ -109,9 +116,9 @@ def sine_cosine_positions(width: int, side: int, device: torch.device) -> Tensor
 
 
 def resize_positions(positions_QE: Tensor, side: int, grid: PatchGrid) -> Tensor:
-    """Positions of a ``side`` × ``side`` grid brought to the grid of patches, [N, E]."""
+    """Positions of a ``side`` × ``side`` grid brought to the grid of patches in full precision, [N, E]."""
     if (grid.rows, grid.columns) == (side, side):
         return positions_QE
-    table = positions_QE.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    table = positions_QE.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
     resized = functional.interpolate(table, size=(grid.rows, grid.columns), mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1).reshape(grid.rows * grid.columns, -1)
