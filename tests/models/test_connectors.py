@@ -81,6 +81,15 @@ def test_contract_holds_for_other_settings(settings: dict[str, Any], grid: Patch
     check(build_connector(settings, VISION_DIM, LANGUAGE_DIM), grid)
 
 
+@pytest.mark.parametrize("name", ["abstractor", "cross_attention", "pixel_shuffle", "pooling"])
+def test_connectors_with_places_leave_out_class_tokens_and_no_patch(name: str) -> None:
+    connector = small(name)
+    features = torch.randn(1, 18, VISION_DIM)
+    with torch.no_grad():
+        expected = connector(features[:, 2:], PatchGrid(4, 4))
+        torch.testing.assert_close(connector(features, PatchGrid(4, 4, prefix=2)), expected)
+
+
 @pytest.mark.parametrize("name", CONNECTORS.names())
 def test_no_pictures_give_no_tokens(name: str) -> None:
     connector, grid = small(name), PatchGrid(4, 4)
