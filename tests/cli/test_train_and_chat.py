@@ -202,6 +202,7 @@ def test_build_takes_weights_from_folders(toy_run: Path, tmp_path: Path) -> None
         ("stages.1.modules.language.lora.targets=[qq]", "no linear layer is called 'qq'; there are .*q_proj"),
         ("stages.1.name=align", "stages.1.name: 'align' is the name of an earlier stage"),
         ("stages.0.objectives={answer: 1}", "stages.0.objectives"),
+        ("trackers=[swanlab]", "trackers: swanlab is not installed"),
         ("precision=fp8", "precision: Input should be 'fp32' or 'bf16', found 'fp8'"),
     ],
 )

@@ -97,14 +97,19 @@ def scores_json(tasks: Mapping[str, TaskScore], seconds: Mapping[str, float]) ->
 
 
 def pick(outcomes: Sequence[Outcome], right: int = 3, wrong: int = 2) -> list[Outcome]:
-    """A few right and wrong outcomes of each task, the first of each kind."""
+    """A few right and wrong outcomes of each task, the first of each kind, each about another picture."""
     left: dict[tuple[str, bool], int] = {}
+    shown: set[tuple[str, int]] = set()
     picked = []
     for outcome in sorted(outcomes, key=lambda one: one.sample.task):
-        key = (outcome.sample.task, outcome.right)
-        room = left.setdefault(key, right if outcome.right else wrong)
-        if room and outcome.sample.images:
-            left[key] = room - 1
+        task = outcome.sample.task
+        room = left.setdefault((task, outcome.right), right if outcome.right else wrong)
+        if not outcome.sample.images or not room:
+            continue
+        picture = (task, id(outcome.sample.images[0]))
+        if picture not in shown:
+            shown.add(picture)
+            left[task, outcome.right] = room - 1
             picked.append(outcome)
     return picked
 

@@ -84,7 +84,7 @@ class ModelRecipe(StrictConfig):
         vision_feature: which features the connector gets.
         image_policy: ``{"type": NAME, …settings}``.
         tokenizer: where it comes from; may be left out when ``language.path`` is given.
-        template: name of a built-in chat template, or a path to a Jinja file.
+        template: name of a chat template, e.g. ``chatml``.
         seed: of fresh weights.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.table import Table
@@ -72,23 +73,27 @@ def _size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def describe_groups(model: TuwenForConditionalGeneration, groups: list[Group], stage: Stage) -> Table:
-    """A table of every module: tensors, parameters, what is trained, at which rate, by which rule."""
-    table = Table(title=f"stage {stage.name}: {stage.steps} steps, {stage.groups} groups a batch", title_justify="left")
-    for heading in ("module", "mode", "parameters", "trained", "rule", "learning rate", "decay", "dtype"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "trained") else "left")
+def describe_groups(model: TuwenForConditionalGeneration, groups: Sequence[Group], stage: Stage) -> Table:
+    """A table of what is trained: a row for every module and rule, with parameters, rate, decay and dtype."""
+    title = f"stage {stage.name}: {stage.steps} steps, {stage.groups * stage.accumulate} groups a step"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("module", "mode", "parameters", "trained", "rule", "rate", "decay", "dtype"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "trained") else "left", no_wrap=True)
     for module, parameters in named_module_parameters(model).items():
         policy = stage.modules.get(module)
-        total = sum(tensor.numel() for _, tensor in parameters)
-        here = [group for group in groups if group.module == module]
-        table.add_row(
-            module,
-            policy.mode if policy else "frozen",
-            f"{total:,}",
-            f"{sum(tensor.numel() for group in here for tensor in group.tensors):,}",
-            ", ".join(dict.fromkeys(group.rule for group in here)) or "-",
-            ", ".join(dict.fromkeys(f"{group.learning_rate:.1e}" for group in here)) or "-",
-            ", ".join(dict.fromkeys(f"{group.weight_decay:g}" for group in here)) or "-",
-            ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for _, tensor in parameters})),
-        )
+        total = f"{sum(tensor.numel() for _, tensor in parameters):,}"
+        dtype = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for _, tensor in parameters}))
+        first = [module, policy.mode if policy else "frozen", total]
+        rows = [
+            (
+                f"{sum(tensor.numel() for tensor in group.tensors):,}",
+                group.rule,
+                f"{group.learning_rate:.1e}",
+                f"{group.weight_decay:g}",
+            )
+            for group in groups
+            if group.module == module
+        ]
+        for place, row in enumerate(rows or [("0", "-", "-", "-")]):
+            table.add_row(*(first if place == 0 else [""] * 3), *row, dtype if place == 0 else "")
     return table

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -53,6 +54,10 @@ def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> 
     """Train as ``recipe`` says into the run folder ``out``; see ``train``."""
     if (out / "metrics.jsonl").exists():
         raise TuwenError(f"{out}: holds an earlier run; choose another folder with --out or remove it")
+    for tracker in recipe.trackers:
+        # Without its package, accelerate would warn and go on without the tracker.
+        if find_spec(tracker) is None:
+            raise TuwenError(f"trackers: {tracker} is not installed; run `pip install {tracker}` or leave it out")
     accelerator = Accelerator(
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
         log_with=list(recipe.trackers) or None,
