@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import PIL.Image
 
@@ -22,6 +22,9 @@ SUITES = Registry(
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 YES: dict[Language, str] = {"zh": "是", "en": "yes"}
 NO: dict[Language, str] = {"zh": "否", "en": "no"}
+
+# Ways to ask the same, with names in braces for what is asked about.
+Wordings = dict[Language, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,18 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its answer, before it becomes a sample."""
+    """A question with its answer, before it becomes a sample.
 
+    Attributes:
+        number: its place among all questions about the picture.
+        task: see ``Sample``.
+        language: see ``Sample``.
+        text: the question.
+        answer: the answer.
+        pair: shared by the halves of a yes/no pair of this picture.
+    """
+
+    number: int
     task: str
     language: Language
     text: str
@@ -52,21 +65,46 @@ class Question:
 
 @dataclass(slots=True)
 class Page:
-    """A picture in the making: what is on it and what is asked about it."""
+    """A picture and what is asked about it.
 
+    Attributes:
+        name: begins the names of its samples.
+        image: RGB; None for text alone.
+        questions: all that can be asked.
+        regions: what is where.
+    """
+
+    name: str
     image: PIL.Image.Image | None
     questions: list[Question] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
 
     def ask(self, task: str, language: Language, text: str, answer: str) -> None:
         """Add a question."""
-        self.questions.append(Question(task, language, text, answer))
+        self.questions.append(Question(len(self.questions), task, language, text, answer))
 
     def ask_pair(self, task: str, language: Language, true: str, false: str) -> None:
         """Add a question whose answer is yes and one whose answer is no, as MME pairs them."""
-        pair = f"{task}-{language}"
-        self.questions.append(Question(task, language, true, YES[language], pair))
-        self.questions.append(Question(task, language, false, NO[language], pair))
+        pair, number = f"{task}-{language}", len(self.questions)
+        self.questions.append(Question(number, task, language, true, YES[language], pair))
+        self.questions.append(Question(number + 1, task, language, false, NO[language], pair))
+
+    def drawn(self, questions: Sequence[Question]) -> Drawn:
+        """The picture with these of its questions."""
+        regions = tuple(self.regions)
+        return Drawn(self.image, tuple(self._sample(question, regions) for question in questions), regions)
+
+    def _sample(self, question: Question, regions: tuple[Region, ...]) -> Sample:
+        parts = (question.text,) if self.image is None else (Image(), question.text)
+        return Sample(
+            id=f"{self.name}-{question.number}",
+            messages=(Message.of("user", *parts), Message.of("assistant", question.answer)),
+            images=() if self.image is None else (self.image,),
+            task=question.task,
+            language=question.language,
+            pair=None if question.pair is None else f"{self.name}-{question.pair}",
+            regions=regions,
+        )
 
 
 class SuiteSettings(StrictConfig):
@@ -81,60 +119,47 @@ class SuiteSettings(StrictConfig):
     font: str | None = None
 
 
-class Suite:
-    """Base of all suites.
+SettingsType = TypeVar("SettingsType", bound=SuiteSettings)
+
+
+class Suite(ABC, Generic[SettingsType]):
+    """Base of all suites: one file each, found by its name in ``SUITES``.
 
     Args:
-        settings: see ``SuiteSettings``.
+        settings: of the suite's own kind.
     """
 
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]]
+    settings_class: ClassVar[type[SuiteSettings]] = SuiteSettings
 
-    def __init__(self, settings: SuiteSettings) -> None:
+    def __init__(self, settings: SettingsType) -> None:
         self.settings = settings
 
     @abstractmethod
-    def compose(self, rng: random.Random) -> Page:
-        """Draw a picture and ask about it, by ``rng`` alone."""
+    def compose(self, page: Page, rng: random.Random) -> None:
+        """Draw a picture and ask everything about it in both languages, by ``rng`` alone."""
 
     @abstractmethod
     def words(self) -> list[str]:
         """Every word that can be written or answered."""
 
+    def page(self, seed: int, index: int, attempt: int = 0) -> Page:
+        """Picture number ``index`` of ``seed`` and all questions; another one for each ``attempt``."""
+        page = Page(f"{self.name}-{seed}-{index}", None)
+        self.compose(page, random.Random(f"{page.name}.{attempt}"))
+        return page
+
     def draw(self, seed: int, index: int) -> Drawn:
         """Picture number ``index`` of ``seed``: the same pixels and samples in any process."""
-        page = self.compose(random.Random(f"{self.name}-{seed}-{index}"))
-        prefix = f"{self.name}-{seed}-{index}"
-        regions = tuple(page.regions)
-        samples = tuple(
-            self._sample(page.image, question, f"{prefix}-{place}", prefix, regions)
-            for place, question in enumerate(page.questions)
-        )
-        return Drawn(page.image, samples, regions)
+        page = self.page(seed, index)
+        return page.drawn(page.questions)
 
-    @staticmethod
-    def _sample(
-        image: PIL.Image.Image | None, question: Question, name: str, prefix: str, regions: tuple[Region, ...]
-    ) -> Sample:
-        parts = (question.text,) if image is None else (Image(), question.text)
-        return Sample(
-            id=name,
-            messages=(Message.of("user", *parts), Message.of("assistant", question.answer)),
-            images=() if image is None else (image,),
-            task=question.task,
-            language=question.language,
-            pair=None if question.pair is None else f"{prefix}-{question.pair}",
-            regions=regions,
-        )
+
+AnySuite = Suite[Any]
 
 
 def region(box: Sequence[float], size: int, text: str) -> Region:
     """A region from left, top, right, bottom in pixels of a square picture; what sticks out is cut off."""
     left, top, right, bottom = (min(1.0, max(0.0, value / size)) for value in box)
     return Region(box=(left, top, right, bottom), text=text)
-
-
-def pale(rng: random.Random, least: int = 222) -> tuple[int, int, int]:
-    """A light colour for a background."""
-    return (rng.randint(least, 255), rng.randint(least, 255), rng.randint(least, 255))

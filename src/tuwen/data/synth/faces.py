@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from typing import ClassVar
 
-import PIL.Image
 from PIL import ImageDraw
 
 from tuwen.data.sample import Language
-from tuwen.data.synth.base import LANGUAGES, SUITES, Page, Suite, pale, region
+from tuwen.data.synth.base import LANGUAGES, SUITES, Page, Suite, SuiteSettings, Wordings, region
+from tuwen.data.synth.canvas import Colour, paper, scaled, smooth
 
 MOODS: tuple[dict[Language, str], ...] = (
     {"zh": "开心", "en": "happy"},
@@ -18,57 +18,61 @@ MOODS: tuple[dict[Language, str], ...] = (
     {"zh": "惊讶", "en": "surprised"},
     {"zh": "平静", "en": "calm"},
 )
+EMOTION: Wordings = {
+    "zh": ("这张脸是什么心情?", "他现在是什么心情?", "图里的人心情怎么样?"),
+    "en": ("What mood is this face in?", "How does this face feel?", "What is the mood?"),
+}
+EMOTION_YES_NO: Wordings = {
+    "zh": ("这张脸{mood}吗?", "他看起来{mood}吗?"),
+    "en": ("Is this face {mood}?", "Does this face look {mood}?"),
+}
 DARK = (55, 36, 30)
 LIPS = (150, 28, 28)
 TEAR = (80, 150, 245)
 
 
 @SUITES.register("faces")
-class Faces(Suite):
-    """One face, anywhere, in several skins and sizes."""
+class Faces(Suite[SuiteSettings]):
+    """One face, anywhere, in several skins and sizes; all moods equally often."""
 
     name: ClassVar[str] = "faces"
     tasks: ClassVar[tuple[str, ...]] = ("emotion", "emotion_yesno")
 
-    def compose(self, rng: random.Random) -> Page:
+    def compose(self, page: Page, rng: random.Random) -> None:
         """A face and questions about its mood."""
         size = self.settings.size
         mood = rng.randrange(len(MOODS))
         radius = size * rng.uniform(0.26, 0.4)
         room = size / 2 - radius - 1
         x, y = size / 2 + rng.uniform(-room, room), size / 2 + rng.uniform(-room, room)
-        page = Page(PIL.Image.new("RGB", (size, size), pale(rng, 195)))
-        assert page.image is not None
         skin = (rng.randint(222, 252), rng.randint(185, 222), rng.randint(115, 175))
-        draw_face(ImageDraw.Draw(page.image), MOODS[mood]["en"], (x, y, radius), skin)
+        image = paper(rng, size, least=195)
+        draw_face(ImageDraw.Draw(image), MOODS[mood]["en"], scaled(x, y, radius), skin)
+        page.image = smooth(image)
         words = " ".join(MOODS[mood][language] for language in LANGUAGES)
         page.regions.append(region((x - radius, y - radius, x + radius, y + radius), size, words))
         for language in LANGUAGES:
-            zh = language == "zh"
-            asked = (
-                ("这张脸是什么心情?", "他现在是什么心情?")
-                if zh
-                else ("What mood is this face in?", "How does this face feel?")
-            )
-            page.ask("emotion", language, rng.choice(asked), MOODS[mood][language])
+            page.ask("emotion", language, rng.choice(EMOTION[language]), MOODS[mood][language])
             # Any other mood is equally likely, so that no mood gives the answer away.
             wrong = (mood + rng.randrange(1, len(MOODS))) % len(MOODS)
-            true, false = (
-                f"这张脸{MOODS[index][language]}吗?" if zh else f"Is this face {MOODS[index][language]}?"
-                for index in (mood, wrong)
-            )
+            wording = rng.choice(EMOTION_YES_NO[language])
+            true, false = (wording.format(mood=MOODS[index][language]) for index in (mood, wrong))
             page.ask_pair("emotion_yesno", language, true, false)
-        return page
 
     def words(self) -> list[str]:
         """The moods."""
         return [mood[language] for mood in MOODS for language in LANGUAGES]
 
 
-def draw_face(
-    draw: ImageDraw.ImageDraw, mood: str, where: tuple[float, float, float], skin: tuple[int, int, int]
-) -> None:
-    """Draw a face in a mood (English) at (x, y, radius), in pixels."""
+def draw_face(draw: ImageDraw.ImageDraw, mood: str, where: tuple[float, ...], skin: Colour) -> None:
+    """Draw a face.
+
+    Args:
+        draw: where.
+        mood: in English.
+        where: x and y of its middle, and its radius, in pixels.
+        skin: its colour.
+    """
     x, y, radius = where
     line = max(2, round(radius / 13))
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=skin, outline=DARK, width=max(1, line // 2))
@@ -84,7 +88,7 @@ def draw_face(
     _draw_mouth(draw, mood, where, line)
 
 
-def _draw_mouth(draw: ImageDraw.ImageDraw, mood: str, where: tuple[float, float, float], line: int) -> None:
+def _draw_mouth(draw: ImageDraw.ImageDraw, mood: str, where: tuple[float, ...], line: int) -> None:
     x, y, radius = where
     half, top = radius * 0.42, y + radius * 0.4
     match mood:
@@ -93,11 +97,14 @@ def _draw_mouth(draw: ImageDraw.ImageDraw, mood: str, where: tuple[float, float,
         case "sad":
             draw.arc((x - half, top, x + half, top + half * 1.5), 200, 340, fill=LIPS, width=line + 1)
             tear = x + radius * 0.4
-            draw.ellipse((tear - radius * 0.07, y - 1, tear + radius * 0.09, y + radius * 0.26), fill=TEAR)
-        case "angry":
-            draw.rectangle(
-                (x - half * 0.8, top, x + half * 0.8, top + radius * 0.2), fill="white", outline=LIPS, width=line
+            drop = (tear - radius * 0.08, y + radius * 0.06, tear + radius * 0.08, y + radius * 0.26)
+            draw.polygon(
+                [(tear, y - radius * 0.06), (drop[0], y + radius * 0.15), (drop[2], y + radius * 0.15)], fill=TEAR
             )
+            draw.ellipse(drop, fill=TEAR)
+        case "angry":
+            teeth = (x - half * 0.8, top, x + half * 0.8, top + radius * 0.2)
+            draw.rectangle(teeth, fill="white", outline=LIPS, width=line)
             draw.line((x, top, x, top + radius * 0.2), fill=LIPS, width=max(1, line // 2))
         case "surprised":
             draw.ellipse((x - radius * 0.17, top - radius * 0.12, x + radius * 0.17, top + radius * 0.28), fill=LIPS)

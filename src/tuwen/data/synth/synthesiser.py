@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from tuwen.config import StrictConfig, TuwenError, unknown_name
+from tuwen.config import StrictConfig, TuwenError, parse_config, unknown_name
 from tuwen.data.sample import Language
-from tuwen.data.synth.base import LANGUAGES, SUITES, Drawn, Suite, SuiteSettings
+from tuwen.data.synth.base import LANGUAGES, SUITES, AnySuite, Drawn, Question
 
 CHUNK = 64
+# A picture about which nothing can be asked of what is kept is drawn again; no suite needs more than a few.
+ATTEMPTS = 1000
+COMMON_SETTINGS = ("size", "font")
 
 
 class SynthConfig(StrictConfig):
@@ -25,14 +30,18 @@ class SynthConfig(StrictConfig):
         size: sides of the pictures, in pixels.
         languages: of the questions that are kept.
         tasks: that are kept; all of the suites' unless said.
+        questions: about a picture at most; the halves of a pair stay together. None keeps all.
         font: a font file; one of the system's Chinese fonts unless said.
+        settings: of single suites, e.g. ``{"words": {"longest": 6}}``.
     """
 
     suites: dict[str, float] = Field(min_length=1)
     size: int = Field(default=128, ge=64, le=2048)
     languages: list[Language] = Field(default=list(LANGUAGES), min_length=1)
     tasks: list[str] | None = None
+    questions: int | None = Field(default=14, ge=2)
     font: str | None = None
+    settings: dict[str, dict[str, Any]] = Field(default={})
 
     @field_validator("suites")
     @classmethod
@@ -40,9 +49,20 @@ class SynthConfig(StrictConfig):
         for name, weight in value.items():
             if name not in SUITES.names():
                 raise ValueError(unknown_name("synthesis suite", name, SUITES.names()))
-            if not weight > 0:
+            if not 0 < weight < float("inf"):
                 raise ValueError(f"{name}: a weight must be above 0, found {weight}")
         return value
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> SynthConfig:
+        for name, values in self.settings.items():
+            if name not in self.suites:
+                raise ValueError(f"settings: {unknown_name('suite', name, list(self.suites))}")
+            for key in COMMON_SETTINGS:
+                if key in values:
+                    raise ValueError(f"settings.{name}.{key}: set it for all suites, beside suites")
+            parse_config(SUITES.get(name).settings_class, values, f"settings.{name}")
+        return self
 
 
 class Synthesiser:
@@ -52,36 +72,72 @@ class Synthesiser:
         config: what is drawn.
 
     Raises:
-        TuwenError: when a font is missing, lacks a character, or no suite has a task that is named.
+        TuwenError: when a font is missing or lacks a character, no suite has a task that is named, or a suite
+            has none of those that are.
     """
 
     def __init__(self, config: SynthConfig) -> None:
         self.config = config
-        settings = SuiteSettings(size=config.size, font=config.font)
-        self._suites: list[Suite] = [SUITES.get(name)(settings) for name in config.suites]
+        self._suites: list[AnySuite] = [self._suite(name) for name in config.suites]
+        self._weights = list(config.suites.values())
+        self._tasks = None if config.tasks is None else frozenset(config.tasks)
         known = sorted({task for suite in self._suites for task in suite.tasks})
         for task in config.tasks or ():
             if task not in known:
                 raise TuwenError(f"tasks: {unknown_name('task', task, known)}")
+        for suite in self._suites:
+            if self._tasks is not None and self._tasks.isdisjoint(suite.tasks):
+                raise TuwenError(
+                    f"suites.{suite.name}: tasks keeps none of its tasks ({', '.join(suite.tasks)}): "
+                    "add one of them or leave the suite out"
+                )
+
+    def _suite(self, name: str) -> AnySuite:
+        suite = SUITES.get(name)
+        own = self.config.settings.get(name, {})
+        common = {key: getattr(self.config, key) for key in COMMON_SETTINGS}
+        return suite(parse_config(suite.settings_class, {**common, **own}, f"settings.{name}"))
 
     def draw(self, seed: int, index: int) -> Drawn:
-        """Picture number ``index`` of ``seed``; equal on every machine with the same fonts."""
+        """Picture number ``index`` of ``seed`` with at least one question; equal in every process.
+
+        Pixels are equal on every machine with the same font and the same version of Pillow.
+        """
         rng = random.Random(f"suite-{seed}-{index}")
-        suite = rng.choices(self._suites, list(self.config.suites.values()))[0]
-        drawn = suite.draw(seed, index)
-        kept = tuple(
-            sample
-            for sample in drawn.samples
-            if sample.language in self.config.languages
-            and (self.config.tasks is None or sample.task in self.config.tasks)
-        )
-        return Drawn(drawn.image, kept, drawn.regions)
+        suite = rng.choices(self._suites, self._weights)[0]
+        for attempt in range(ATTEMPTS):
+            page = suite.page(seed, index, attempt)
+            kept = self._keep(page.questions, rng)
+            if kept:
+                return page.drawn(kept)
+        raise TuwenError(f"suites.{suite.name}: none of {ATTEMPTS} pictures has a question of tasks: keep more of them")
+
+    def _keep(self, questions: Sequence[Question], rng: random.Random) -> list[Question]:
+        languages, tasks, most = self.config.languages, self._tasks, self.config.questions
+        kept = [
+            question
+            for question in questions
+            if question.language in languages and (tasks is None or question.task in tasks)
+        ]
+        if most is None or len(kept) <= most:
+            return kept
+        # Whole pairs are shuffled and taken, so no half is ever left alone.
+        units: dict[str | int, list[Question]] = {}
+        for question in kept:
+            units.setdefault(question.pair or question.number, []).append(question)
+        order = list(units.values())
+        rng.shuffle(order)
+        chosen: list[Question] = []
+        for unit in order:
+            if len(chosen) + len(unit) <= most:
+                chosen += unit
+        return sorted(chosen, key=lambda question: question.number)
 
     def texts(self, seed: int, count: int) -> list[str]:
-        """About ``count`` questions and answers, and every word that can be drawn."""
+        """About ``count`` questions and answers, and every word that can be drawn, for training a tokenizer."""
         found: list[str] = []
         index = 0
-        while len(found) < count and index < count:
+        while len(found) < count:
             found += [message.text for sample in self.draw(seed, index).samples for message in sample.messages]
             index += 1
         return found + [word for suite in self._suites for word in suite.words() * 4]
@@ -95,19 +151,29 @@ def draw_many(config: SynthConfig, seed: int, indices: range, workers: int = 2) 
         seed: of everything.
         indices: which pictures.
         workers: processes; 1 draws in this one.
+
+    Raises:
+        TuwenError: as ``Synthesiser``, before any process is started.
     """
+    synthesiser = Synthesiser(config)
     if workers <= 1:
-        synthesiser = Synthesiser(config)
         yield from (synthesiser.draw(seed, index) for index in indices)
         return
     chunks = (indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(config,)) as pool:
-        waiting = [pool.submit(_draw_chunk, seed, chunk) for chunk in islice(chunks, workers * 4)]
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare, initargs=(config,)
+    )
+    try:
+        waiting: deque[Future[list[Drawn]]] = deque(
+            pool.submit(_draw_chunk, seed, chunk) for chunk in islice(chunks, workers * 4)
+        )
         while waiting:
-            done = waiting.pop(0).result()
-            waiting += [pool.submit(_draw_chunk, seed, chunk) for chunk in islice(chunks, 1)]
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(_draw_chunk, seed, chunk) for chunk in islice(chunks, 1))
             yield from done
+    finally:
+        # Who stops early should not wait for pictures that nobody will see.
+        pool.shutdown(cancel_futures=True)
 
 
 _worker: list[Synthesiser] = []
