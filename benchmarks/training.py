@@ -30,6 +30,7 @@ from tuwen.checkpoints.folder import ModelFolder
 from tuwen.config import parse_config
 from tuwen.data.loader import Batch, Collator, step_batches
 from tuwen.data.source import Mixture, parse_sources
+from tuwen.models.attention import prefer_products
 from tuwen.models.recipe import ModelRecipe
 from tuwen.train.loop import StageLoop
 from tuwen.train.optimizer import make_groups
@@ -182,6 +183,8 @@ def run_ours(folder: ModelFolder, mixture: Mixture, options: argparse.Namespace)
         "benchmark",
     )
     folder.model.train()
+    if options.attention == "products":
+        prefer_products(folder.model)
     batches = step_batches(
         mixture, Collator(folder.processor), steps=range(stage.steps), seed=0, groups=stage.groups, workers=0
     )
@@ -218,6 +221,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="sequences in a padded batch of the baseline's")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument("--attention", choices=("products", "sdpa"), default="products", help="of Tuwen's, in bf16")
     options = parser.parse_args()
     mixture = parse_sources(SOURCES)
     folder = build_model(parse_config(ModelRecipe, MODEL, "benchmark"), mixture.texts(0, 4000))

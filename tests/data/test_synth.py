@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tuwen.chat.grounding import parse_boxes
 from tuwen.config import TuwenError, parse_config
 from tuwen.data.sample import Sample
-from tuwen.data.synth import SUITES, Drawn, Suite, SuiteSettings, SynthConfig, Synthesiser, draw_many
+from tuwen.data.synth import SUITES, Drawn, Suite, SuiteSettings, SynthConfig, Synthesiser
 from tuwen.data.synth.base import Page
 from tuwen.data.synth.forms import FORMS
 from tuwen.data.synth.shape_wordings import COLOURS, DIRECTIONS, PLACES, RELATIONS, SIDES
@@ -65,20 +65,6 @@ def test_a_picture_does_not_depend_on_those_before_it() -> None:
     back = [fingerprint(other.draw(0, index)) for index in reversed(range(30))]
     assert forth == back[::-1]
     assert len(set(forth)) == 30
-
-
-def test_many_processes_draw_the_same_in_order() -> None:
-    config = SynthConfig(suites=ALL)
-    alone = Synthesiser(config)
-    indices = range(5, 300)
-    together = draw_many(config, 1, indices, workers=2)
-    for index, drawn in zip(indices, together, strict=True):
-        assert fingerprint(drawn) == fingerprint(alone.draw(1, index))
-        assert all(sample.images == () or sample.images[0] is drawn.image for sample in drawn.samples)
-
-
-def test_who_stops_early_does_not_wait() -> None:
-    assert len(list(islice(draw_many(SynthConfig(suites=ALL), 0, range(100_000)), 3))) == 3
 
 
 @settings(max_examples=25, deadline=None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 from uuid import uuid4
 
 from tokenizers import Tokenizer
 
 Place = Literal["start", "after_token", "after_text"]
+
+# What templates write between messages comes again and again.
+LONGEST_KEPT, MOST_KEPT = 32, 4096
 
 _EMPTY = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}
 
@@ -32,13 +35,14 @@ class PlainTextEncoder:
         bare = _without_prefix(spec)
         continued = whole if bare == spec else _assemble(model, bare)
         first_only = any(step.get("prepend_scheme") == "first" for step in _steps(spec["pre_tokenizer"]))
+        self._known: dict[tuple[str, Place], Sequence[int]] = {}
         self._tokenizers = {
             "start": whole,
             "after_token": continued if first_only else whole,
             "after_text": continued,
         }
 
-    def encode(self, text: str, place: Place) -> list[int]:
+    def encode(self, text: str, place: Place) -> Sequence[int]:
         """Token ids of ``text``.
 
         Args:
@@ -49,12 +53,17 @@ class PlainTextEncoder:
         Raises:
             UnicodeEncodeError: for text with half of a surrogate pair.
         """
+        known = self._known.get((text, place))
+        if known is not None:
+            return known
         try:
-            ids: list[int] = self._tokenizers[place].encode(text, add_special_tokens=False).ids
+            ids: Sequence[int] = self._tokenizers[place].encode(text, add_special_tokens=False).ids
         except TypeError:
             # The library says only that such text is no string; this says what is wrong with it.
             text.encode("utf-8")
             raise
+        if len(text) <= LONGEST_KEPT and len(self._known) < MOST_KEPT:
+            self._known[text, place] = ids
         return ids
 
 

@@ -293,7 +293,7 @@ class _Writer:
             self._pending.clear()
             self._place = "after_text"
 
-    def _append(self, ids: list[int], trained: bool) -> None:
+    def _append(self, ids: Sequence[int], trained: bool) -> None:
         self.input_ids += ids
         self.labels += ids if trained else [IGNORE_INDEX] * len(ids)
 

@@ -68,6 +68,7 @@ class Collator:
     Args:
         processor: of the model that is trained.
         token_grid: rows and columns of a picture's tokens, where regions are trained; else None.
+        answers: whether conversations are trained; without them a batch has pictures and regions alone.
         max_length: tokens of a row at most; as the longest group unless said.
         length_exponent: a sample's weight is the number of its trained tokens to this power; 0 gives each token
             the same weight, -1 each sample, -0.5 lies between.
@@ -78,11 +79,13 @@ class Collator:
         processor: TuwenProcessor,
         *,
         token_grid: tuple[int, int] | None = None,
+        answers: bool = True,
         max_length: int | None = None,
         length_exponent: float = 0.0,
     ) -> None:
         self.processor = processor
         self.token_grid = token_grid
+        self.answers = answers
         self.max_length = max_length
         self.length_exponent = length_exponent
         self._word_tokens: dict[str, list[int]] = {}
@@ -100,14 +103,17 @@ class Collator:
         for group in (part for whole in groups for part in _by_pictures(whole)):
             opened = [open_picture(image) for image in group[0].images]
             lengths = [self.processor.num_image_tokens(*image.size) for image in opened]
-            sequences.append([self._sequence(sample, lengths) for sample in group])
+            sequences.append([self._sequence(sample, lengths) for sample in group] if self.answers else [])
             tiles = [self.processor.policy.apply(image) for image in opened]
             pixels.append(np.concatenate(tiles) if tiles else self.processor.image_processor.no_pixels())
             regions.append(group[0].regions)
-        packed = pack(sequences, self.processor.tokenizer.pad_token_id, self.max_length)
+        if self.answers:
+            packed = pack(sequences, self.processor.tokenizer.pad_token_id, self.max_length)
+        else:
+            packed = Packed.without_rows(len(sequences))
         ordered = [pixels[item] for item in packed.items]
         words = self._region_words([regions[item] for item in packed.items], [len(tiles) for tiles in ordered])
-        return self._batch(packed, np.concatenate(ordered), words, sequences)
+        return self._batch(packed, np.concatenate(ordered), words, sum(len(group) for group in groups))
 
     def _sequence(self, sample: Sample, lengths: Sequence[int]) -> TokenSequence:
         rendered = self.processor.renderer.render(sample.messages, lengths, name=sample.id)
@@ -154,7 +160,7 @@ class Collator:
         packed: Packed,
         pixels: np.ndarray,
         words: tuple[list[int], list[int], list[float]],
-        sequences: Sequence[Sequence[TokenSequence]],
+        samples: int,
     ) -> Batch:
         return Batch(
             input_ids=torch.from_numpy(packed.input_ids),
@@ -166,7 +172,7 @@ class Collator:
             region_places=torch.tensor(words[0], dtype=torch.long),
             region_tokens=torch.tensor(words[1], dtype=torch.long),
             region_weights=torch.tensor(words[2], dtype=torch.float32),
-            samples=sum(len(group) for group in sequences),
+            samples=samples,
             pictures=len(pixels),
         )
 

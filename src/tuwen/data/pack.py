@@ -73,6 +73,20 @@ class Packed:
     parents: np.ndarray
     items: list[int] = field(default_factory=list)
 
+    @classmethod
+    def without_rows(cls, items: int) -> Packed:
+        """No rows at all, for so many groups whose conversations are not wanted."""
+        none, no_weights = np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
+        return cls(
+            input_ids=none,
+            labels=none,
+            weights=no_weights,
+            position_ids=none,
+            segments=none,
+            parents=none,
+            items=list(range(items)),
+        )
+
     def attention_mask(self) -> np.ndarray:
         """Who sees whom: bool [R, 1, L, L], true where the row's place sees the column's place."""
         length = self.segments.shape[1]

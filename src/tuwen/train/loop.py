@@ -66,6 +66,8 @@ class StageLoop:
         self.model, self.groups, self.stage = model, groups, stage
         self.accelerator, self.metrics = accelerator, metrics
         self.optimizer = GroupedOptimizer(groups, stage)
+        # Tensors that no loss reaches, by id; known after the first step that has pictures.
+        self._unreached: set[int] | None = None
 
     def run(
         self,
@@ -78,34 +80,46 @@ class StageLoop:
         """Go through the stage's steps; ``after_step`` is called with the number of steps done.
 
         Raises:
-            TuwenError: when the loss is not finite, or a tensor that is to be trained gets no gradient.
+            TuwenError: when the loss is not finite, or a module that is to be trained gets no gradient.
         """
         meter = Meter()
+        step, started = first_step, time.monotonic()
         with self.metrics.open("a", encoding="utf-8") as log:
-            for step in range(first_step, self.stage.steps):
+            while (place := self._place(step, started)) < self.stage.steps:
                 waiting = time.monotonic()
                 here = [batch.to(self.accelerator.device) for batch in next(batches)]
                 meter.waited += time.monotonic() - waiting
                 losses = self._backward(here)
-                if step == first_step:
-                    self._audit()
+                self._audit(here, display)
+                self._add_up_over_processes()
                 norm = clip_gradients(self.groups, self.stage.clip)
                 if not math.isfinite(norm):
                     raise TuwenError(
                         f"stages.{self.stage.name}: the gradient of step {step + 1} is not finite; "
                         "lower the learning rate or raise the warm-up"
                     )
-                rates = self.optimizer.step(step)
-                meter.tokens += sum(int((batch.labels >= 0).sum()) for batch in here)
-                meter.pictures += sum(batch.pictures for batch in here)
+                rates = self.optimizer.step(place)
+                step += 1
+                meter.tokens += self._total(sum(int((batch.labels >= 0).sum()) for batch in here))
+                meter.pictures += self._total(sum(batch.pictures for batch in here))
                 record = {**losses, "grad norm": norm, **meter.read()}
-                line = {"stage": self.stage.name, "step": step + 1, **record, "lr": rates}
+                line = {"stage": self.stage.name, "step": step, **record, "lr": rates}
                 log.write(json.dumps(line, ensure_ascii=False) + "\n")
                 log.flush()
-                self.accelerator.log({**record, **{f"lr/{name}": rate for name, rate in rates.items()}}, step=step + 1)
-                display.update(self.stage.name, step + 1, record, rates)
+                self.accelerator.log({**record, **{f"lr/{name}": rate for name, rate in rates.items()}}, step=step)
+                display.update(self.stage.name, step, max(step, place), record, rates)
                 if after_step is not None:
-                    after_step(step + 1)
+                    after_step(step)
+        display.end(self.stage.name, step)
+
+    def _place(self, step: int, started: float) -> float:
+        """How far the stage is, in steps: as many as were done, or as the time that is spent amounts to."""
+        if self.stage.minutes is None:
+            return step
+        spent = torch.tensor([time.monotonic() - started], device=self.accelerator.device)
+        # One process must not stop while another goes on.
+        longest = float(self.accelerator.gather(spent).max())
+        return max(step, self.stage.steps * longest / (60 * self.stage.minutes))
 
     def _backward(self, batches: list[Batch]) -> dict[str, float]:
         """Gradients of the step's loss: each objective over its weight in the whole step, all processes."""
@@ -119,8 +133,9 @@ class StageLoop:
                 mean = part.total / weights[name]
                 shown[name] = shown.get(name, torch.zeros_like(mean.detach())) + mean.detach()
                 loss = loss + self.stage.objectives[name] * mean
-            self.accelerator.backward(loss)
-        self._add_up_over_processes()
+            # Text alone does not reach a connector that is trained behind a frozen language model.
+            if loss.requires_grad:
+                self.accelerator.backward(loss)
         return {name: float(self.accelerator.reduce(value, "sum")) for name, value in shown.items()}
 
     def _add_up_over_processes(self) -> None:
@@ -128,6 +143,8 @@ class StageLoop:
             return
         for group in self.groups:
             for tensor in group.tensors:
+                if self._unreached and id(tensor) in self._unreached:
+                    continue
                 # A process whose share held no picture has no gradient for the vision encoder.
                 mine = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
                 tensor.grad = self.accelerator.reduce(mine, "sum")
@@ -148,13 +165,37 @@ class StageLoop:
         }
         return {name: self.accelerator.reduce(value.to(device), "sum").clamp(min=1e-6) for name, value in sums.items()}
 
-    def _audit(self) -> None:
-        """Every trained tensor must get a gradient, or what the recipe says is not what happens."""
+    def _audit(self, batches: list[Batch], display: RunDisplay) -> None:
+        """Every trained module must get a gradient, or what the recipe says is not what happens.
+
+        Single tensors may get none: a vision encoder has layers behind the one whose features are taken.
+        """
+        if self._unreached is not None or not self._can_audit(batches):
+            return
+        reached: dict[str, bool] = {}
+        unreached: dict[int, str] = {}
         for group in self.groups:
             for name, tensor in zip(group.names, group.tensors, strict=True):
-                if tensor.grad is None:
-                    group_name = f"stages.{self.stage.name}.modules.{group.module}"
-                    raise TuwenError(
-                        f"{group_name}: {name} gets no gradient from the objectives "
-                        f"{', '.join(self.stage.objectives)}; freeze the module or add an objective that reaches it"
-                    )
+                if not self._total(tensor.grad is not None):
+                    unreached[id(tensor)] = name
+                reached[group.module] = reached.get(group.module, False) or id(tensor) not in unreached
+        for module, found_any in reached.items():
+            if not found_any:
+                raise TuwenError(
+                    f"stages.{self.stage.name}.modules.{module}: it gets no gradient from the objectives "
+                    f"{', '.join(self.stage.objectives)}; freeze it or add an objective that reaches it"
+                )
+        self._unreached = set(unreached)
+        if unreached:
+            names = list(unreached.values())
+            rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            display.console.print(f"{self.stage.name}: not reached by the loss, so left as they are: {names[0]}{rest}")
+
+    def _can_audit(self, batches: list[Batch]) -> bool:
+        if all(group.module == "language" for group in self.groups):
+            return True
+        return self._total(sum(len(batch.pixel_values) for batch in batches)) > 0
+
+    def _total(self, count: int) -> int:
+        """Sum over all processes."""
+        return int(self.accelerator.reduce(torch.tensor(count, device=self.accelerator.device), "sum"))

@@ -39,16 +39,16 @@ class Group:
     warmup: int
     schedule: Schedule
 
-    def rate(self, step: int, steps: int) -> float:
+    def rate(self, step: float, steps: int) -> float:
         """Learning rate in step ``step`` (from 0) of ``steps``."""
         return self.learning_rate * schedule_factor(self.schedule, self.warmup, step, steps)
 
 
-def schedule_factor(schedule: Schedule, warmup: int, step: int, steps: int) -> float:
-    """Part of the highest rate that holds in step ``step`` (from 0) of ``steps``."""
+def schedule_factor(schedule: Schedule, warmup: int, step: float, steps: int) -> float:
+    """Part of the highest rate that holds in step ``step`` (from 0, also between two) of ``steps``."""
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     start = max(schedule.decay_from * steps, float(warmup))
-    progress = min(1.0, max(0.0, (step - start) / max(1.0, steps - start)))
+    progress = min(1.0, max(0.0, (step - start) / max(1e-9, steps - start)))
     if schedule.type == "linear":
         fall = 1 - progress
     elif schedule.type == "cosine":
@@ -167,7 +167,7 @@ class GroupedOptimizer:
         """The optimisers underneath."""
         return [optimizer for optimizer, _ in self._parts]
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: float) -> dict[str, float]:
         """Update all tensors in step ``step`` (from 0); returns the highest rate of each module."""
         rates: dict[str, float] = {}
         for optimizer, groups in self._parts:

@@ -48,18 +48,34 @@ class RunDisplay:
         if self.console.is_terminal:
             self._live.stop()
 
-    def update(self, stage: str, step: int, record: Mapping[str, float], rates: Mapping[str, float]) -> None:
-        """Show step ``step`` (from 1) of ``stage``: losses and throughput in ``record``, rates by module."""
+    def update(
+        self, stage: str, step: int, place: float, record: Mapping[str, float], rates: Mapping[str, float]
+    ) -> None:
+        """Show a step.
+
+        Args:
+            stage: the stage's name.
+            step: steps that are done in it.
+            place: how far it is, in steps; more than ``step`` where time runs out first.
+            record: losses and throughput.
+            rates: learning rate of each module.
+        """
         self._started.setdefault(stage, time.monotonic())
         task = self._tasks[stage]
         if step == 1:
             self._progress.start_task(task)
-        self._progress.update(task, completed=step)
+        self._progress.update(task, completed=place)
         if self.console.is_terminal:
             self._live.update(Group(self._progress, self._table(record, rates)))
         elif step == self._steps[stage] or time.monotonic() - self._last_line > LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
-            self.console.print(self._line(stage, step, record, rates), highlight=False, soft_wrap=True)
+            self.console.print(self._line(stage, step, place, record, rates), highlight=False, soft_wrap=True)
+
+    def end(self, stage: str, step: int) -> None:
+        """The stage is over after ``step`` steps."""
+        self._progress.update(self._tasks[stage], completed=step, total=step)
+        if step < self._steps[stage]:
+            self.console.print(f"{stage}: its time is over after {step} of {self._steps[stage]} steps", highlight=False)
 
     def _table(self, record: Mapping[str, float], rates: Mapping[str, float]) -> Table:
         table = Table.grid(padding=(0, 3))
@@ -68,9 +84,11 @@ class RunDisplay:
         table.add_row(*[f"lr {module} [magenta]{rate:.1e}[/]" for module, rate in rates.items()])
         return table
 
-    def _line(self, stage: str, step: int, record: Mapping[str, float], rates: Mapping[str, float]) -> str:
+    def _line(
+        self, stage: str, step: int, place: float, record: Mapping[str, float], rates: Mapping[str, float]
+    ) -> str:
         spent = time.monotonic() - self._started[stage]
-        left = spent / step * (self._steps[stage] - step)
+        left = spent / place * max(0.0, self._steps[stage] - place)
         shown = "  ".join(f"{name} {_number(value)}" for name, value in record.items())
         lrs = " ".join(f"{module} {rate:.1e}" for module, rate in rates.items())
         return f"{stage} {step}/{self._steps[stage]}  {shown}  lr {lrs}  left {left:.0f} s"

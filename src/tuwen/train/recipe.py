@@ -104,6 +104,8 @@ class Stage(StrictConfig):
     Attributes:
         name: for logs and folders.
         steps: optimiser steps.
+        minutes: of the stage at most; where the machine is too slow for all steps, the learning rates follow the
+            clock instead of the steps, and the stage ends with it. None for as long as it takes.
         groups: pictures with all their samples (or text-only samples) in a batch of one process.
         accumulate: batches of a step.
         modules: how each module is trained; one that is not named is frozen.
@@ -121,6 +123,7 @@ class Stage(StrictConfig):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     steps: int = Field(ge=1)
+    minutes: float | None = Field(default=None, gt=0)
     groups: int = Field(ge=1)
     accumulate: int = Field(default=1, ge=1)
     modules: dict[ModuleName, ModulePolicy]

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import LoraConfig
+from rich.console import Console
 
 import tuwen
 from tuwen.checkpoints.build import build_model
@@ -21,6 +22,7 @@ from tuwen.checkpoints.folder import ModelFolder, load_model, quiet, written_who
 from tuwen.config import TuwenError, to_yaml
 from tuwen.data.loader import Collator, step_batches
 from tuwen.data.source import Mixture, parse_sources
+from tuwen.models.attention import prefer_products
 from tuwen.models.recipe import ModelRecipe
 from tuwen.train.loop import StageLoop
 from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapter
@@ -59,6 +61,8 @@ def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> 
         if find_spec(tracker) is None:
             raise TuwenError(f"trackers: {tracker} is not installed; run `pip install {tracker}` or leave it out")
     accelerator = Accelerator(
+        # Without being told, accelerate does not join several processes on CPUs.
+        cpu=not torch.accelerator.is_available(),
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
         log_with=list(recipe.trackers) or None,
         project_dir=str(out),
@@ -71,11 +75,14 @@ def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> 
     ]
     folder = _start_model(recipe, mixture)
     folder.model.to(accelerator.device)
+    if accelerator.device.type == "cpu":
+        prefer_products(folder.model)
     if accelerator.is_main_process:
         _freeze_setup(recipe, out)
     if recipe.trackers:
         accelerator.init_trackers("tuwen", config={"recipe": to_yaml(recipe)})
-    display = display or RunDisplay([(stage.name, stage.steps) for stage in recipe.stages])
+    console = Console(quiet=not accelerator.is_main_process)
+    display = display or RunDisplay([(stage.name, stage.steps) for stage in recipe.stages], console)
     adapter = None
     with display:
         for number, stage in enumerate(recipe.stages):
@@ -116,11 +123,11 @@ def _run_stage(
     model, processor = folder.model, folder.processor
     adapter = add_lora(model, stage)
     groups = make_groups(model, stage)
-    if accelerator.is_main_process:
-        display.console.print(describe_groups(model, groups, stage))
+    display.console.print(describe_groups(model, groups, stage))
     collator = Collator(
         processor,
         token_grid=_token_grid(folder, stage),
+        answers=stage.objectives.get("answers", 0) > 0,
         max_length=stage.max_length,
         length_exponent=stage.length_exponent,
     )
@@ -141,7 +148,9 @@ def _run_stage(
             _save(folder, adapter, out / "checkpoints" / f"{stage.name}-{step:06d}")
 
     model.train()
-    loop = StageLoop(model, groups, stage, accelerator=accelerator, metrics=out / "metrics.jsonl")
+    # One file for all processes; each step's figures are those of all of them.
+    metrics = out / "metrics.jsonl" if accelerator.is_main_process else Path(os.devnull)
+    loop = StageLoop(model, groups, stage, accelerator=accelerator, metrics=metrics)
     loop.run(batches, display, after_step=checkpoint)
     model.eval()
     return adapter

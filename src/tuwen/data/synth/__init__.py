@@ -2,6 +2,6 @@
 
 from tuwen.data.synth.balance import chance
 from tuwen.data.synth.base import SUITES, Drawn, Suite, SuiteSettings
-from tuwen.data.synth.synthesiser import SynthConfig, Synthesiser, draw_many
+from tuwen.data.synth.synthesiser import SynthConfig, Synthesiser
 
-__all__ = ["SUITES", "Drawn", "Suite", "SuiteSettings", "SynthConfig", "Synthesiser", "chance", "draw_many"]
+__all__ = ["SUITES", "Drawn", "Suite", "SuiteSettings", "SynthConfig", "Synthesiser", "chance"]

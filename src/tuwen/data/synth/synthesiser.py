@@ -1,13 +1,9 @@
-"""Suites mixed by weight, every picture a pure function of (seed, index), in one process or many."""
+"""Suites mixed by weight, every picture a pure function of (seed, index)."""
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -16,7 +12,6 @@ from tuwen.config import StrictConfig, TuwenError, parse_config, unknown_name
 from tuwen.data.sample import Language
 from tuwen.data.synth.base import LANGUAGES, SUITES, AnySuite, Drawn, Question
 
-CHUNK = 64
 # A picture about which nothing can be asked of what is kept is drawn again; no suite needs more than a few.
 ATTEMPTS = 1000
 COMMON_SETTINGS = ("size", "font")
@@ -141,47 +136,3 @@ class Synthesiser:
             found += [message.text for sample in self.draw(seed, index).samples for message in sample.messages]
             index += 1
         return found + [word for suite in self._suites for word in suite.words() * 4]
-
-
-def draw_many(config: SynthConfig, seed: int, indices: range, workers: int = 2) -> Iterator[Drawn]:
-    """The pictures of ``indices`` in order, drawn by several processes; bounded in memory.
-
-    Args:
-        config: what is drawn.
-        seed: of everything.
-        indices: which pictures.
-        workers: processes; 1 draws in this one.
-
-    Raises:
-        TuwenError: as ``Synthesiser``, before any process is started.
-    """
-    synthesiser = Synthesiser(config)
-    if workers <= 1:
-        yield from (synthesiser.draw(seed, index) for index in indices)
-        return
-    chunks = (indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK))
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare, initargs=(config,)
-    )
-    try:
-        waiting: deque[Future[list[Drawn]]] = deque(
-            pool.submit(_draw_chunk, seed, chunk) for chunk in islice(chunks, workers * 4)
-        )
-        while waiting:
-            done = waiting.popleft().result()
-            waiting.extend(pool.submit(_draw_chunk, seed, chunk) for chunk in islice(chunks, 1))
-            yield from done
-    finally:
-        # Who stops early should not wait for pictures that nobody will see.
-        pool.shutdown(cancel_futures=True)
-
-
-_worker: list[Synthesiser] = []
-
-
-def _prepare(config: SynthConfig) -> None:
-    _worker[:] = [Synthesiser(config)]
-
-
-def _draw_chunk(seed: int, indices: range) -> list[Drawn]:
-    return [_worker[0].draw(seed, index) for index in indices]

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tuwen.models.encoders.base import ENCODERS, EncoderKind
 
@@ -73,7 +75,9 @@ class ConvViTBlock(nn.Module):
     def __init__(self, config: ConvViTConfig) -> None:
         super().__init__()
         width = config.hidden_size
+        self.config = config
         self.heads = config.num_attention_heads
+        self.is_causal = False
         self.norm1 = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)
@@ -86,8 +90,9 @@ class ConvViTBlock(nn.Module):
         batch, patches, width = hidden_BND.shape
         mixed = self.query_key_value(self.norm1(hidden_BND))
         query_BANE, key_BANE, value_BANE = mixed.view(batch, patches, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(query_BANE, key_BANE, value_BANE)
-        hidden_BND = hidden_BND + self.projection(attended.transpose(1, 2).reshape(batch, patches, width))
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, sdpa_attention_forward)
+        attended_BNAE, _ = attend(self, query_BANE, key_BANE, value_BANE, None)
+        hidden_BND = hidden_BND + self.projection(attended_BNAE.reshape(batch, patches, width))
         expanded = functional.gelu(self.expand(self.norm2(hidden_BND)), approximate="tanh")
         return hidden_BND + self.contract(expanded)
 
@@ -101,6 +106,7 @@ class ConvViT(PreTrainedModel):
     supports_gradient_checkpointing = False
     _no_split_modules = ["ConvViTBlock"]
     _supports_sdpa = True
+    _supports_attention_backend = True
 
     def __init__(self, config: ConvViTConfig) -> None:
         super().__init__(config)
