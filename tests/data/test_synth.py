@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import PIL.Image

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -66,7 +66,7 @@ class RunDisplay:
             self._progress.start_task(task)
         self._progress.update(task, completed=place)
         if self.console.is_terminal:
-            self._live.update(Group(self._progress, self._table(record, rates)))
+            self._live.update(Group(self._progress, self._figures(record, rates)))
         elif step == self._steps[stage] or time.monotonic() - self._last_line > LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
             self.console.print(self._line(stage, step, place, record, rates), highlight=False, soft_wrap=True)
@@ -77,12 +77,10 @@ class RunDisplay:
         if step < self._steps[stage]:
             self.console.print(f"{stage}: its time is over after {step} of {self._steps[stage]} steps", highlight=False)
 
-    def _table(self, record: Mapping[str, float], rates: Mapping[str, float]) -> Table:
-        table = Table.grid(padding=(0, 3))
-        cells = [f"{name} [cyan]{_number(value)}[/]" for name, value in record.items()]
-        table.add_row(*cells)
-        table.add_row(*[f"lr {module} [magenta]{rate:.1e}[/]" for module, rate in rates.items()])
-        return table
+    def _figures(self, record: Mapping[str, float], rates: Mapping[str, float]) -> Group:
+        losses = Columns([f"{name} [cyan]{_number(value)}[/]" for name, value in record.items()], padding=(0, 3))
+        lrs = Columns([f"lr {module} [magenta]{rate:.1e}[/]" for module, rate in rates.items()], padding=(0, 3))
+        return Group(losses, lrs)
 
     def _line(
         self, stage: str, step: int, place: float, record: Mapping[str, float], rates: Mapping[str, float]
