@@ -2,7 +2,8 @@
 
 A built-in component lives in a module of its own, and the registry is told only the names of
 those modules, so that listing the choices imports nothing. A package outside Tuwen adds one with the
-same decorator, or through an entry point in the group ``tuwen.<kind>`` whose name is the component's.
+same decorator, or through an entry point in the group ``tuwen.<kind>`` (blanks as underscores) whose name is the
+component's.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Registry:
         return self._components[name]
 
     def _entry_points(self) -> dict[str, Any]:
-        return {point.name: point for point in entry_points(group=f"tuwen.{self.kind}")}
+        group = "tuwen." + self.kind.replace(" ", "_")
+        return {point.name: point for point in entry_points(group=group)}
 
 
 def unknown_name(kind: str, name: str, choices: list[str]) -> str:

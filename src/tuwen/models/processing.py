@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from transformers import AutoImageProcessor, AutoProcessor, BaseImageProcessor, BatchFeature
+from transformers import AutoProcessor, BaseImageProcessor, BatchFeature
+
+# `transformers` 5.17 gives its own name for this class only where torchvision is installed.
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.processing_utils import MultiModalData, ProcessorMixin
 
 from tuwen.chat.messages import Message
