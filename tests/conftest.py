@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
+# A shared machine may stop for longer than any deadline.
+settings.register_profile("tuwen", deadline=None)
+settings.load_profile("tuwen")
 TOY: dict[str, Any] = {
     "model": {
         "vision": {
@@ -76,7 +80,9 @@ TOY: dict[str, Any] = {
 }
 
 
-def run_cli(*arguments: str | Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    *arguments: str | Path, stdin: str = "", cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """``tuwen ARGUMENTS`` in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "tuwen", *map(str, arguments)],
@@ -85,6 +91,7 @@ def run_cli(*arguments: str | Path, stdin: str = "", **environment: str) -> subp
         input=stdin,
         timeout=300,
         check=False,
+        cwd=cwd,
         env={**os.environ, "COLUMNS": "160", "OMP_NUM_THREADS": "1", **environment},
     )
 

@@ -57,6 +57,7 @@ def test_ids_and_labels_equal_those_of_transformers(tokenizer_of, family, templa
     theirs = tokenizer.apply_chat_template(
         as_transformers(CONVERSATION),
         chat_template=jinja,
+        image_token="<image>",
         return_dict=True,
         return_assistant_tokens_mask=True,
     )
@@ -66,7 +67,7 @@ def test_ids_and_labels_equal_those_of_transformers(tokenizer_of, family, templa
     assert (
         prompt.input_ids
         == tokenizer.apply_chat_template(
-            as_transformers(CONVERSATION[:4]), chat_template=jinja, add_generation_prompt=True
+            as_transformers(CONVERSATION[:4]), chat_template=jinja, image_token="<image>", add_generation_prompt=True
         )["input_ids"]
     )
 

@@ -16,6 +16,7 @@ NAMES = TEMPLATES.names()
 FAMILIES = ["byte_level", "first"]
 # What a template writes around an answer inside the trained span.
 AROUND = {"vicuna": (" ", "</s>"), "llama2": (" ", " </s>"), "chatml": ("", "<|im_end|>")}
+AROUND["qwen_vl"] = AROUND["chatml"]
 
 FRAGMENTS = [
     *("<image>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<think>", "<unk>", "<0x0A>"),

@@ -36,8 +36,8 @@ DEFAULT_SYSTEM = {
 }
 
 
-def test_the_five_are_there_and_others_are_refused_with_the_choices():
-    assert TEMPLATES.names() == ["alpaca", "chatml", "llama2", "plain", "vicuna"]
+def test_the_built_in_ones_are_there_and_others_are_refused_with_the_choices():
+    assert TEMPLATES.names() == ["alpaca", "chatml", "llama2", "plain", "qwen_vl", "vicuna"]
     with pytest.raises(TuwenError, match="did you mean 'vicuna'"):
         load_template("vicunja")
 

@@ -25,6 +25,7 @@ ENCODER_CONFIGS: dict[str, dict[str, Any]] = {
         "num_register_tokens": 3,
     },
     "dinov3_vit": {**SIZES, "image_size": 32, "patch_size": 8, "num_register_tokens": 4},
+    "tuwen_qwen_vit": {**SIZES, "image_size": 32, "patch_size": 8},
     "tuwen_conv_vit": {**SIZES, "image_size": 32, "patch_size": 8, "stem_channels": [8, 16]},
 }
 LANGUAGE = {**SIZES, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 64, "pad_token_id": 0}
@@ -34,6 +35,7 @@ LANGUAGE_CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3": {**LANGUAGE, "tie_word_embeddings": True},
     "gemma": {**LANGUAGE, "tie_word_embeddings": True},
     "mistral": {**LANGUAGE, "tie_word_embeddings": False},
+    "tuwen_qwen1": {**LANGUAGE, "tie_word_embeddings": False},
 }
 IMAGE_TOKEN_ID = 5
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
+
+from tuwen.config import TuwenError
 
 Place = Literal["start", "after_token", "after_text"]
 
@@ -15,6 +18,44 @@ Place = Literal["start", "after_token", "after_text"]
 LONGEST_KEPT, MOST_KEPT = 32, 4096
 
 _EMPTY = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}
+
+
+class TextEncoder(Protocol):
+    """Encodes stretches of text, among which no control token can be."""
+
+    def encode(self, text: str, place: Place) -> Sequence[int]:
+        """Token ids of ``text``, see ``PlainTextEncoder.encode``."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextVocabulary:
+    """What the renderer asks of a tokenizer.
+
+    Attributes:
+        added: its added tokens by their text.
+        token_to_id: the id of an entry; None for what is no entry.
+        encoder: control tokens, which text must not become → the encoder of text between them.
+    """
+
+    added: Mapping[str, AddedToken]
+    token_to_id: Callable[[str], int | None]
+    encoder: Callable[[Collection[str]], TextEncoder]
+
+
+def text_vocabulary(tokenizer: Any) -> TextVocabulary:
+    """Of a tokenizer that says it itself by a method of this name, or of any fast tokenizer.
+
+    Raises:
+        TuwenError: for another.
+    """
+    if hasattr(tokenizer, "text_vocabulary"):
+        own: TextVocabulary = tokenizer.text_vocabulary()
+        return own
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise TuwenError(f"tokenizer {type(tokenizer).__name__}: a fast one (tokenizer.json) is needed")
+    added = {token.content: token for token in backend.get_added_tokens_decoder().values()}
+    return TextVocabulary(added, backend.token_to_id, lambda control: PlainTextEncoder(backend, control))
 
 
 class PlainTextEncoder:

@@ -17,7 +17,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The place of a picture. Pictures belong to their places in order of appearance."""
+    """The place of a picture. Pictures belong to their places in order of appearance.
+
+    Attributes:
+        label: what the text calls it, where the template writes such a thing (``Picture 1: ``); None leaves it to
+            the template, and an empty label stands for a picture without one.
+    """
+
+    label: str | None = None
 
 
 Part = Text | Image

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from tuwen.chat.compilation import compile_template
-from tuwen.chat.encoding import Place, PlainTextEncoder
+from tuwen.chat.encoding import Place, TextEncoder, text_vocabulary
 from tuwen.chat.marks import (
     ESCAPE_PATTERN,
     TRAINED_BEGIN,
@@ -41,7 +41,7 @@ class Rendered:
     """A conversation as the language model takes it.
 
     Attributes:
-        input_ids: token ids, a picture's place holding as many image tokens as it has features.
+        input_ids: token ids, a picture's place holding as many image tokens as it has features, or ids of its own.
         labels: the same ids where they are trained, else ``IGNORE_INDEX``.
         image_spans: (start, stop) of each picture's image tokens in ``input_ids``.
         text: the prompt for people to read, with one image token for each picture.
@@ -57,7 +57,7 @@ class Renderer:
     """Renders conversations with one tokenizer and one template. It takes no note of later changes to either.
 
     Args:
-        tokenizer: a fast tokenizer; it is read, never changed.
+        tokenizer: a fast tokenizer or one with a ``text_vocabulary``; it is read, never changed.
         template: Jinja text in the form of `transformers`. It gets ``messages`` (content is a string, or a
             list of ``{"type": "text", "text": …}`` and ``{"type": "image"}`` where a message has pictures),
             ``add_generation_prompt``, ``image_token``, the tokenizer's special tokens by their names
@@ -68,7 +68,7 @@ class Renderer:
         variables: further values for the template; text in them is escaped like a user's.
 
     Raises:
-        TuwenError: for a slow tokenizer, an image or text token that it does not have, a template that does
+        TuwenError: for another slow tokenizer, an image or text token that it does not have, a template that does
             not compile.
     """
 
@@ -81,28 +81,28 @@ class Renderer:
         text_tokens: Sequence[str] = (),
         variables: Mapping[str, Any] | None = None,
     ) -> None:
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            raise TuwenError(f"tokenizer {type(tokenizer).__name__}: a fast one (tokenizer.json) is needed")
-        for token in (image_token, *text_tokens):
-            if not token or backend.token_to_id(token) is None:
+        vocabulary = text_vocabulary(tokenizer)
+        ids = {token: vocabulary.token_to_id(token) for token in (image_token, *text_tokens)}
+        for token, index in ids.items():
+            if not token or index is None:
                 raise TuwenError(f"tokenizer: {token!r} is not in its vocabulary; add it as a special token")
         if image_token in text_tokens:
             raise TuwenError(f"text_tokens: {image_token!r} is the image token, which text must not write")
         self._arguments = (tokenizer, template, image_token, tuple(text_tokens), dict(variables or {}))
         self._compiled = compile_template(template)
-        added = {token.content: token for token in backend.get_added_tokens_decoder().values()}
+        added = vocabulary.added
         # Runs of blanks that a tokenizer has added are ways to write text, not control tokens.
         blanks = {content for content, token in added.items() if not token.special and content.isspace()}
         writable = blanks | set(text_tokens)
         control = ({*added} | {image_token}) - writable
-        self._ids: dict[str, int] = {content: backend.token_to_id(content) for content in control | writable}
+        ids |= {content: vocabulary.token_to_id(content) for content in control | writable}
+        self._ids = {content: index for content, index in ids.items() if index is not None}
         self._left_strip = frozenset(content for content, token in added.items() if token.lstrip)
         self._right_strip = frozenset(content for content, token in added.items() if token.rstrip)
         marks = f"{ESCAPE_PATTERN}|([{TRAINED_BEGIN}{TRAINED_END}])"
         self._scan = re.compile(f"{marks}|{longest_first(control | writable)}")
         self._escaper = Escaper(control, writable)
-        self._encoder = PlainTextEncoder(backend, control | writable)
+        self._encoder = vocabulary.encoder(control | writable)
         self.image_token = image_token
         self.image_token_id = self._ids[image_token]
         special = {
@@ -129,6 +129,7 @@ class Renderer:
         messages: Sequence[Message],
         image_lengths: Sequence[int] = (),
         *,
+        image_ids: Sequence[Sequence[int]] | None = None,
         add_generation_prompt: bool = False,
         need_labels: bool = False,
         name: str = "conversation",
@@ -142,6 +143,8 @@ class Renderer:
         Args:
             messages: the conversation, at least one message.
             image_lengths: image tokens of each picture, in order of appearance.
+            image_ids: what stands in each picture's place instead of image tokens, as many ids as ``image_lengths``
+                says.
             add_generation_prompt: write what comes before an answer at the end.
             need_labels: something must be trained.
             name: what to call the conversation in a message.
@@ -152,6 +155,9 @@ class Renderer:
                 the conversation, and when ``need_labels`` cannot be met.
         """
         self._check(messages, image_lengths, add_generation_prompt, name)
+        if image_ids is not None and [len(ids) for ids in image_ids] != list(image_lengths):
+            found = [len(ids) for ids in image_ids]
+            raise TuwenError(f"{name}: image_ids: {found} ids for pictures of {list(image_lengths)} image tokens")
         if need_labels and not self.has_generation_marks:
             raise TuwenError(
                 f"{name}: the chat template has no {{% generation %}} marks, so nothing would be trained: "
@@ -165,7 +171,7 @@ class Renderer:
         except Exception as error:
             # Any Python error can come out of an expression in somebody else's template.
             raise TuwenError(f"{name}: chat template: {error}") from error
-        writer = _Writer(self._encoder, image_lengths)
+        writer = _Writer(self._encoder, image_lengths, image_ids)
         try:
             shown = self._write(marked, writer)
         except UnicodeEncodeError:
@@ -201,7 +207,8 @@ class Renderer:
 
     def _part(self, part: Part) -> dict[str, str]:
         if isinstance(part, Image):
-            return {"type": "image"}
+            label = {} if part.label is None else {"label": self._escaper.text(part.label)}
+            return {"type": "image", **label}
         return {"type": "text", "text": self._escaper.text(part.text)}
 
     def _write(self, marked: str, writer: _Writer) -> str:
@@ -236,17 +243,20 @@ class _Writer:
     """Token ids and labels as they grow."""
 
     __slots__ = (
-        "_encoder", "_lengths", "_pending", "_place", "_trained",
+        "_encoder", "_image_ids", "_lengths", "_pending", "_place", "_trained",
         "image_spans", "input_ids", "labels", "strip_next",
     )  # fmt: skip
 
-    def __init__(self, encoder: PlainTextEncoder, image_lengths: Sequence[int]) -> None:
+    def __init__(
+        self, encoder: TextEncoder, image_lengths: Sequence[int], image_ids: Sequence[Sequence[int]] | None = None
+    ) -> None:
         self.input_ids: list[int] = []
         self.labels: list[int] = []
         self.image_spans: list[tuple[int, int]] = []
         self.strip_next = False
         self._encoder = encoder
         self._lengths = image_lengths
+        self._image_ids = image_ids
         self._pending: list[str] = []
         self._place: Place = "start"
         self._trained = False
@@ -282,7 +292,8 @@ class _Writer:
         index = len(self.image_spans)
         length = self._lengths[index] if index < len(self._lengths) else 0
         start = len(self.input_ids)
-        self._append([token_id] * length, False)
+        own = self._image_ids[index : index + 1] if self._image_ids is not None else []
+        self._append(own[0] if own else [token_id] * length, False)
         self.image_spans.append((start, start + length))
         self._place = "after_token"
 

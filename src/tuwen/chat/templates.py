@@ -61,4 +61,7 @@ _register("alpaca", stop_strings=("\n### Instruction:",))
 _register("chatml", control_tokens=("<|im_start|>", "<|im_end|>"), stop_tokens=("<|im_end|>",))
 _register("llama2", stop_strings=("[INST]",))
 _register("plain")
+_register(
+    "qwen_vl", control_tokens=("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<imgpad>"), stop_tokens=("<|im_end|>",)
+)
 _register("vicuna", stop_strings=("USER:",))

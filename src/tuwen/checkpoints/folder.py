@@ -20,7 +20,7 @@ from tuwen.models.configuration import TuwenConfig
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.processing import TuwenProcessor
 
-NEEDED = ("config.json", "tokenizer.json", "processor_config.json")
+NEEDED = ("config.json", "tokenizer_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _check_fit(path: Path, config: TuwenConfig, processor: TuwenProcessor) -> No
         )
     if processor.image_token_id != config.image_token_id:
         raise TuwenError(
-            f"{path}/tokenizer.json: {processor.image_token} has id {processor.image_token_id}, "
+            f"{path}/tokenizer_config.json: {processor.image_token} has id {processor.image_token_id}, "
             f"but config.json says {config.image_token_id}"
         )
 

@@ -118,15 +118,35 @@ def _listed(names: Sequence[str], word: str) -> str:
     return f"{len(names)} {word}{'s are' if len(names) > 1 else ' is'} ({shown})"
 
 
+class OurWeights(WeightFiles):
+    """Published weights under our names; each is read and changed when it is asked for.
+
+    Args:
+        files: the published weights.
+        rules: all of them.
+        shapes: our tensors or their likes on ``meta``.
+    """
+
+    def __init__(self, files: WeightFiles, rules: Iterable[Rule], shapes: Mapping[str, Tensor]) -> None:
+        super().__init__(files.folder, [])
+        order: dict[str, int] = {}
+        for name in files:
+            order.setdefault(files.file(name), len(order))
+        # In the order of the files, so that who goes through all of them opens each once.
+        for rule in sorted(rules, key=lambda one: order.get(files.file(one.theirs[0]), 0)):
+            for place, name in enumerate(rule.ours):
+                first = rule.theirs[0]
+                self._files[name] = files.file(first)
+                self._shapes[name] = (tuple(shapes[name].shape), files.dtype(first))
+                self._readers[name] = _reader(files, rule, place)
+
+
+def _reader(files: WeightFiles, rule: Rule, place: int) -> Callable[[], Tensor]:
+    return lambda: rule.forward([files[name] for name in rule.theirs])[place]
+
+
 def our_tensors(files: Mapping[str, Tensor] | WeightFiles, rules: Iterable[Rule]) -> Iterator[tuple[str, Tensor]]:
     """Published weights as ours, one rule at a time."""
     for rule in rules:
         tensors = rule.forward([files[name] for name in rule.theirs])
         yield from zip(rule.ours, tensors, strict=True)
-
-
-def their_tensors(ours: Mapping[str, Tensor] | WeightFiles, rules: Iterable[Rule]) -> Iterator[tuple[str, Tensor]]:
-    """Our weights as they are published, one rule at a time."""
-    for rule in rules:
-        tensors = rule.backward([ours[name] for name in rule.ours])
-        yield from zip(rule.theirs, tensors, strict=True)

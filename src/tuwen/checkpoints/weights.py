@@ -78,7 +78,7 @@ class WeightFiles:
             for name in part:
                 if name in both._files:
                     raise TuwenError(f"{part.path(name)}: {name} is in {both.path(name)} too")
-                both._files[name] = str(part.path(name))
+                both._files[name] = str(part.path(name).absolute())
                 both._readers[name], both._shapes[name] = part._readers[name], part._shapes[name]
         return both
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tuwen import __version__
-from tuwen.cli import build, chat, describe, quickstart, train
+from tuwen.cli import build, chat, convert, delta, describe, export, merge, parity, quickstart, train
 from tuwen.config import TuwenError
 
 app = typer.Typer(
@@ -27,6 +27,11 @@ for name, verb in {
     "train": train,
     "chat": chat,
     "describe": describe,
+    "convert": convert,
+    "merge": merge,
+    "export": export,
+    "delta": delta,
+    "parity": parity,
 }.items():
     app.command(name)(verb.command)
 

@@ -20,7 +20,6 @@ from tuwen.data.pack import Packed, TokenSequence, pack
 from tuwen.data.sample import Region, Sample
 from tuwen.data.source import Group, Mixture
 from tuwen.models.processing import TuwenProcessor
-from tuwen.vision import open_picture
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +100,7 @@ class Collator:
         pixels: list[np.ndarray] = []
         regions: list[tuple[Region, ...]] = []
         for group in (part for whole in groups for part in _by_pictures(whole)):
-            opened = [open_picture(image) for image in group[0].images]
+            opened = [self.processor.policy.open(image) for image in group[0].images]
             lengths = [self.processor.num_image_tokens(*image.size) for image in opened]
             sequences.append([self._sequence(sample, lengths) for sample in group] if self.answers else [])
             tiles = [self.processor.policy.apply(image) for image in opened]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuwen.infer.prompts import Answer as Answer
+    from tuwen.infer.prompts import Prompt as Prompt
     from tuwen.infer.vlm import VLM as VLM
-    from tuwen.infer.vlm import Answer as Answer
-    from tuwen.infer.vlm import Prompt as Prompt
     from tuwen.infer.vlm import Session as Session
     from tuwen.infer.vlm import load as load
 

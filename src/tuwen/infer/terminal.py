@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from tuwen.config import TuwenError, unknown_name
+from tuwen.infer.history import History
 from tuwen.infer.vlm import VLM, Session
 from tuwen.vision import open_picture
 
@@ -83,11 +84,18 @@ class Conversation:
 
 
 def converse(
-    vlm: VLM, images: Sequence[Path], *, system: str | None, options: Mapping[str, Any], console: Console
+    vlm: VLM,
+    images: Sequence[str],
+    *,
+    system: str | None,
+    history: History,
+    options: Mapping[str, Any],
+    console: Console,
 ) -> None:
     """Talk until ``/exit`` or the end of input; a mistake is said in one line and the conversation goes on."""
-    conversation = Conversation(vlm.session(system), options, console)
-    for path in images:
+    session, given = vlm.recall(system, history, images)
+    conversation = Conversation(session, options, console)
+    for path in given:
         conversation.add_image(str(path))
     if sys.stdin.isatty():
         console.print("[dim]/help 帮助 · /exit 退出[/]")

@@ -7,6 +7,10 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 import tuwen.models.encoders.conv_vit as conv_vit
+
+# They make themselves known to the auto classes of `transformers`.
+import tuwen.models.encoders.qwen_vit
+import tuwen.models.language.qwen1  # noqa: F401
 from tuwen.config import TuwenError, parse_config
 from tuwen.models.connectors.base import ConnectorConfig, parse_connector
 from tuwen.models.encoders.base import encoder_kind, patch_grid
@@ -25,6 +29,8 @@ class TuwenConfig(PretrainedConfig):
         connector_config: ``{"type": NAME, …settings}``, see ``tuwen.models.connectors``.
         vision_feature: see ``tuwen.models.recipe.VisionFeature``.
         image_token_id: the token whose places are filled with picture features.
+        image_span: ``{"start": ID, "end": ID}`` where all places between these two tokens are filled in place of
+            those of ``image_token_id``, whatever tokens they hold (Qwen-VL writes the picture's path there).
         tie_word_embeddings: whether the output head shares the language model's input embeddings; as in
             ``text_config`` unless said.
 
@@ -43,6 +49,7 @@ class TuwenConfig(PretrainedConfig):
         connector_config: dict[str, Any] | None = None,
         vision_feature: dict[str, Any] | None = None,
         image_token_id: int = 0,
+        image_span: dict[str, int] | None = None,
         tie_word_embeddings: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -51,6 +58,7 @@ class TuwenConfig(PretrainedConfig):
         self.connector_config = dict(connector_config or {"type": "mlp"})
         self.vision_feature = dict(vision_feature or {})
         self.image_token_id = image_token_id
+        self.image_span = dict(image_span) if image_span else None
         if tie_word_embeddings is None:
             tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
@@ -93,6 +101,8 @@ class TuwenConfig(PretrainedConfig):
                     f"{self.vision_config.model_type} (choose {-states} to {states - 1})"
                 )
         _ = self.connector
+        if self.image_span is not None and set(self.image_span) != {"start", "end"}:
+            raise TuwenError(f"image_span: expected the token ids start and end, found {self.image_span}")
 
 
 def _sub_config(values: PretrainedConfig | dict[str, Any] | None, key: str, default: str) -> PretrainedConfig:

@@ -170,7 +170,7 @@ class TuwenModel(TuwenPreTrainedModel):
                 told apart by the model, so the message gives both totals.
         """
         embeddings_BLH = self.get_input_embeddings()(input_ids_BL)
-        places_BL = input_ids_BL == self.config.image_token_id
+        places_BL = self._image_places(input_ids_BL)
         found, wanted = int(places_BL.sum()), image_tokens_PTH.shape[0] * image_tokens_PTH.shape[1]
         if found != wanted:
             raise TuwenError(
@@ -179,6 +179,15 @@ class TuwenModel(TuwenPreTrainedModel):
             )
         flat = image_tokens_PTH.flatten(0, 1).to(embeddings_BLH.dtype)
         return embeddings_BLH.masked_scatter(places_BL.unsqueeze(-1), flat)
+
+    def _image_places(self, input_ids_BL: Tensor) -> Tensor:
+        """Where picture tokens go, bool [B, L]."""
+        span = self.config.image_span
+        if span is None:
+            return input_ids_BL == self.config.image_token_id
+        starts_BL, ends_BL = input_ids_BL == span["start"], input_ids_BL == span["end"]
+        open_BL = starts_BL.cumsum(dim=1) > ends_BL.cumsum(dim=1)
+        return open_BL & ~starts_BL
 
     def forward(
         self,
@@ -321,9 +330,17 @@ class TuwenForConditionalGeneration(TuwenPreTrainedModel, GenerationMixin):
             image_hidden_states=output.image_hidden_states,
         )
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        """Inputs of the next step of ``generate``; pictures are encoded with the prompt only."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Inputs of the next step of ``generate``; pictures are encoded with the prompt only.
+
+        Args:
+            input_ids: token ids so far [B, L]; those generated alone, where the prompt is given as embeddings.
+            inputs_embeds: the prompt's embeddings [B, L, H]; named here because `transformers` looks for the name.
+            **kwargs: of ``forward``.
+        """
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
         step = inputs.get("input_ids")
         if step is not None and step.shape[1] == 1:
             for name in ("pixel_values", "image_tiles", "image_embeds"):

@@ -6,6 +6,7 @@ takes text with ``<image>`` in it and is the protocol of `transformers`, which v
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +16,14 @@ import numpy as np
 import PIL.Image
 from transformers import AutoProcessor, BaseImageProcessor, BatchFeature
 
-# `transformers` 5.17 gives its own name for this class only where torchvision is installed.
+# Under its shorter name `transformers` 5.17 gives this class only where a package that is not needed here is installed.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.processing_utils import MultiModalData, ProcessorMixin
 
+import tuwen.models.language.sentencepiece  # noqa: F401  # its tokenizer is found by name from here on
 from tuwen.chat.messages import Message
 from tuwen.chat.renderer import Rendered, Renderer
+from tuwen.config import TuwenError
 from tuwen.models.configuration import TuwenConfig
 from tuwen.vision import ImagePolicy, parse_policy
 
@@ -93,6 +96,9 @@ class TuwenProcessor(ProcessorMixin):
         chat_template: Jinja text with generation marks.
         tokens_per_tile: tokens that the connector gives for a tile.
         image_token: the token that stands for a picture in the prompt.
+        text_tokens: tokens that text, a user's too, may write, such as ``<ref>``.
+        image_path_bytes: whether a picture's places hold the bytes of its name and then image tokens, as in Qwen-VL,
+            in place of image tokens alone.
     """
 
     def __init__(
@@ -102,11 +108,15 @@ class TuwenProcessor(ProcessorMixin):
         chat_template: str | None = None,
         tokens_per_tile: int = 1,
         image_token: str = "<image>",
+        text_tokens: Sequence[str] = (),
+        image_path_bytes: bool = False,
         **kwargs: Any,
     ) -> None:
         self.tokens_per_tile = tokens_per_tile
         self.image_token = image_token
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
+        self.text_tokens = list(text_tokens)
+        self.image_path_bytes = image_path_bytes
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
 
     @classmethod
@@ -128,27 +138,62 @@ class TuwenProcessor(ProcessorMixin):
     @cached_property
     def renderer(self) -> Renderer:
         """The renderer of this folder's tokenizer and template."""
-        return Renderer(self.tokenizer, self.chat_template or "", image_token=self.image_token)
+        return Renderer(
+            self.tokenizer, self.chat_template or "", image_token=self.image_token, text_tokens=self.text_tokens
+        )
 
     def num_image_tokens(self, width: int, height: int) -> int:
         """Tokens that a picture of this size in pixels takes up; nothing is decoded."""
         return self.policy.plan(width, height).tiles * self.tokens_per_tile
+
+    def image_name_ids(self, name: str, length: int) -> list[int]:
+        """What stands in the places of a picture called ``name`` (a path or address, or empty), [length].
+
+        Raises:
+            TuwenError: when its bytes leave no room for the two image tokens that the original asks for.
+        """
+        ids: list[int] = []
+        if self.image_path_bytes:
+            # The original normalises the whole prompt, so the path too; a byte's value is its token's id.
+            ids = list(unicodedata.normalize("NFC", name).encode("utf-8", errors="surrogateescape"))
+            if len(ids) > length - 2:
+                raise TuwenError(
+                    f"picture {name[:40]!r}…: its name has {len(ids)} bytes, {length - 2} are possible; "
+                    "give it under a shorter one"
+                )
+        return ids + [self.image_token_id] * (length - len(ids))
 
     def encode(
         self,
         messages: Sequence[Message],
         images: Sequence[PIL.Image.Image] = (),
         *,
+        names: Sequence[str] = (),
         add_generation_prompt: bool = False,
         name: str = "conversation",
     ) -> Encoded:
         """A conversation and its opened pictures (RGB), in order of appearance, as the model takes them.
 
+        Args:
+            messages: the conversation.
+            images: its pictures.
+            names: what the pictures are called, for ``image_path_bytes``; empty unless said.
+            add_generation_prompt: write what comes before an answer at the end.
+            name: what to call the conversation in a message.
+
         Raises:
-            TuwenError: naming ``name``, when pictures and their places differ in number.
+            TuwenError: naming ``name``, when pictures and their places or names differ in number.
         """
         lengths = [self.num_image_tokens(*image.size) for image in images]
-        rendered = self.renderer.render(messages, lengths, add_generation_prompt=add_generation_prompt, name=name)
+        if names and len(names) != len(images):
+            raise TuwenError(f"{name}: {len(names)} names for {len(images)} pictures")
+        rendered = self.renderer.render(
+            messages,
+            lengths,
+            image_ids=[self.image_name_ids(*pair) for pair in zip(names, lengths, strict=True)] if names else None,
+            add_generation_prompt=add_generation_prompt,
+            name=name,
+        )
         tiles = [self.policy.apply(image) for image in images]
         pixels = np.concatenate(tiles) if tiles else self.image_processor.no_pixels()
         return Encoded(rendered, pixels, tuple(len(tile) for tile in tiles))

@@ -7,6 +7,7 @@ import re
 import stat
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -20,6 +21,7 @@ ORIENTATION = 0x0112
 TURNED = range(2, 9)
 SIDEWAYS = range(5, 9)
 Source = Path | str | bytes | PIL.Image.Image
+Transparency = Literal["white", "drop"]
 
 
 class PictureError(TuwenError):
@@ -43,7 +45,13 @@ class PictureLimits(StrictConfig):
 DEFAULT_LIMITS = PictureLimits()
 
 
-def open_picture(source: Source, limits: PictureLimits = DEFAULT_LIMITS, name: str | None = None) -> PIL.Image.Image:
+def open_picture(
+    source: Source,
+    limits: PictureLimits = DEFAULT_LIMITS,
+    name: str | None = None,
+    *,
+    transparency: Transparency = "white",
+) -> PIL.Image.Image:
     """A picture as people see it: first frame, upright, on white where it is transparent, 8-bit RGB.
 
     Args:
@@ -51,6 +59,7 @@ def open_picture(source: Source, limits: PictureLimits = DEFAULT_LIMITS, name: s
             A string is a path, never a URL.
         limits: what is refused by size.
         name: what to call it in a message; the path unless said.
+        transparency: ``drop`` gives the colours behind what is transparent, as older systems see them.
 
     Raises:
         PictureError: when it is missing, not a picture, broken, or larger than the limits.
@@ -59,7 +68,7 @@ def open_picture(source: Source, limits: PictureLimits = DEFAULT_LIMITS, name: s
     picture = _header(source, limits, label)
     try:
         picture.load()
-        return _as_rgb(_upright(picture))
+        return _as_rgb(_upright(picture), transparency)
     except Exception as error:
         # Decoders raise whatever their format's reader happens to meet in a broken file.
         raise PictureError(f"{label}: broken or cut off ({_first_line(error)}); expected a whole picture") from None
@@ -160,10 +169,11 @@ def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
     return PIL.ImageOps.exif_transpose(picture) if _orientation(picture) in TURNED else picture
 
 
-def _as_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
+def _as_rgb(picture: PIL.Image.Image, transparency: Transparency) -> PIL.Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":
         return _from_deep_grey(picture)
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+    transparent = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+    if transparent and transparency == "white":
         opaque = picture.convert("RGBA")
         white = PIL.Image.new("RGBA", opaque.size, "white")
         return PIL.Image.alpha_composite(white, opaque).convert("RGB")

@@ -15,6 +15,7 @@ import PIL.Image
 
 from tuwen.config import Registry, StrictConfig, TuwenError, parse_config
 from tuwen.vision.grid import Grid
+from tuwen.vision.pictures import Source, Transparency, open_picture
 
 _HERE = "tuwen.vision"
 POLICIES = Registry(
@@ -46,11 +47,15 @@ class ImagePolicy(StrictConfig):
         mean: of each channel, in 0–1; subtracted.
         std: of each channel, in 0–1; divided by.
         resample: filter for resizing.
+        transparency: what stands behind transparent places: ``white``, or, with ``drop``, the colour that the file
+            has there, as for all systems that convert pictures to RGB and no more.
     """
 
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+
+    transparency: Transparency = "white"
 
     type_name: ClassVar[str]
     # Whether a place in the picture, as fractions of its sides, is at the same fractions of the one tile.
@@ -82,6 +87,14 @@ class ImagePolicy(StrictConfig):
         normalised *= scale[:, None, None]
         normalised -= shift[:, None, None]
         return normalised
+
+    def open(self, source: Source) -> PIL.Image.Image:
+        """Open a picture under guard, as this policy sees it; see ``open_picture``.
+
+        Raises:
+            PictureError: when it is missing, not a picture, broken, or too large.
+        """
+        return open_picture(source, transparency=self.transparency)
 
     def resize(self, image: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:
         """``image`` at another size, in pixels."""

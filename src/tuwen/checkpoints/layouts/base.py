@@ -99,6 +99,26 @@ class Layout(ABC):
             TuwenError: naming what of the model this layout cannot express.
         """
 
+    def adapt(self, base: Published, adapter: Path) -> Published:
+        """``base`` with a LoRA adapter in this layout's names folded in as it is read.
+
+        Raises:
+            TuwenError: when the layout knows no adapters, or this one does not fit the base.
+        """
+        raise TuwenError(f"{adapter}: adapters on a folder in the layout {self.name} are not known")
+
+    def recognises_delta(self, folder: Path) -> bool:
+        """Whether a folder is this layout's delta on a language model and a vision encoder."""
+        return False
+
+    def read_delta(self, delta: Path, language: Path, vision: Path) -> Published:
+        """All but the weights of a delta together with what it was trained on.
+
+        Raises:
+            TuwenError: when the layout knows no deltas, or the parts do not fit together.
+        """
+        raise TuwenError(f"{delta}: the layout {self.name} knows no deltas")
+
 
 def recognise(folder: Path) -> Layout | None:
     """The layout of a folder; None when it is of no published layout."""

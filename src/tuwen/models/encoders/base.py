@@ -28,6 +28,7 @@ ENCODERS = Registry(
         "siglip2_vision_model": f"{_HERE}.siglip",
         "siglip_vision_model": f"{_HERE}.siglip",
         "tuwen_conv_vit": f"{_HERE}.conv_vit",
+        "tuwen_qwen_vit": f"{_HERE}.qwen_vit",
     },
 )
 
