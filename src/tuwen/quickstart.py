@@ -19,7 +19,7 @@ from tuwen.data.sample import Sample
 from tuwen.data.source import parse_sources
 from tuwen.evaluate.held_out import Outcome, measure, score
 from tuwen.evaluate.report import scores_json, write_report
-from tuwen.infer import VLM, load
+from tuwen.infer import Chatter, load
 from tuwen.train.recipe import Recipe, find_recipe, read_recipe
 from tuwen.train.run import run_recipe
 from tuwen.vision import open_picture
@@ -103,14 +103,14 @@ def _prepare(out: Path) -> None:
         raise TuwenError(f"{out}: cannot be written ({error.strerror})") from None
 
 
-def _measure(vlm: VLM, samples: Sequence[Sample], seed: int, console: Console) -> list[Outcome]:
+def _measure(vlm: Chatter, samples: Sequence[Sample], seed: int, console: Console) -> list[Outcome]:
     columns = (TextColumn("[bold]measuring"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("measuring", total=2 * len(samples))
         return measure(vlm, samples, seed=seed, after_batch=lambda done: progress.update(task, completed=done))
 
 
-def _write_report(out: Path, recipe: Recipe, scores: dict[str, Any], outcomes: Sequence[Outcome], vlm: VLM) -> None:
+def _write_report(out: Path, recipe: Recipe, scores: dict[str, Any], outcomes: Sequence[Outcome], vlm: Chatter) -> None:
     parameters = sum(tensor.numel() for tensor in vlm.model.parameters())
     write_report(
         out / "report.html",
@@ -133,7 +133,7 @@ def _write_report(out: Path, recipe: Recipe, scores: dict[str, Any], outcomes: S
     )
 
 
-def _show(console: Console, out: Path, scores: dict[str, Any], outcomes: Sequence[Outcome], vlm: VLM) -> None:
+def _show(console: Console, out: Path, scores: dict[str, Any], outcomes: Sequence[Outcome], vlm: Chatter) -> None:
     table = Table(title="held-out pictures, % right", title_justify="left")
     for heading in ("task", "accuracy", "blind", "chance", "n"):
         table.add_column(heading, justify="left" if heading == "task" else "right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 import tuwen
 from tests.conftest import run_cli
 from tuwen.checkpoints.weights import WeightFiles
+from tuwen.infer.history import to_list_format
 
 FIXTURES = Path(__file__).parents[2].parent / "shared" / "fixtures"
 QWEN = FIXTURES / "qwen_vl"
@@ -107,6 +109,12 @@ def test_llava_chinese_clip(place: int, tmp_path: Path) -> None:
     ],
 )
 def test_converted_and_exported_is_the_same_folder(layout: str, folder: Path, tmp_path: Path) -> None:
+    if folder.name == "codefuse_vlm_tiny_merged":
+        # Its encoder is smaller than the real one, and a merged folder does not say how it is cut up.
+        shutil.copytree(folder, tmp_path / "copy")
+        folder = tmp_path / "copy"
+        options = {"vision": {"heads": 4, "image_size": 112}}
+        (folder / "tuwen_layout.json").write_text(json.dumps(options), encoding="utf-8")
     described = run_cli("describe", folder)
     assert described.returncode == 0, described.stderr
     for verb in (
@@ -151,3 +159,16 @@ def test_a_llava_adapter_is_merged_and_loaded(tmp_path: Path) -> None:
     result = run_cli("parity", LLAVA / "base", tmp_path / "whole")
     assert result.returncode == 1
     assert "the first stage that differs: vision" in result.stdout
+
+
+def test_a_question_in_the_originals_list_format(
+    belle: tuple[dict[str, Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(QWEN)
+    vlm = tuwen.load("belle_vl_tiny_safetensors")
+    expected, arrays = belle
+    for case in ("two_images", "image_gray_raw"):
+        query = to_list_format(expected["prompts"][case]["query"])
+        answer = vlm.chat(query, greedy=True, max_new_tokens=4)
+        assert answer.prompt_ids == arrays[f"prompt.{case}.input_ids"].ravel().tolist()
+        assert answer.token_ids == expected["prompts"][case]["chat_generated_ids"][:4]

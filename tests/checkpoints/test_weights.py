@@ -77,8 +77,7 @@ def test_truncated_shards_are_named(tmp_path: Path, suffix: str, part: int) -> N
     content = broken.read_bytes()
     broken.write_bytes(content[: len(content) * part // 100])
     with pytest.raises(TuwenError) as error:
-        files = WeightFiles.find(tmp_path)
-        _ = files["b"]
+        WeightFiles.find(tmp_path)["b"]
     assert str(broken) in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -66,7 +66,13 @@ def _parse_qwen_vl(text: str, size: tuple[int, int]) -> list[Grounding]:
 
 
 def _write_qwen_vl(boxes: Sequence[Grounding], size: tuple[int, int]) -> str:
-    return "".join(format_box(box.label, box.box) for box in boxes)
+    written: list[str] = []
+    before = ""
+    for box in boxes:
+        # Boxes in a row share a label; a blank ends the row.
+        written.append((" " if before and not box.label else "") + format_box(box.label, box.box))
+        before = box.label
+    return "".join(written)
 
 
 def _parse_internvl(text: str, size: tuple[int, int]) -> list[Grounding]:

@@ -33,6 +33,11 @@ def is_own(path: Path) -> bool:
     return (path / "config.json").is_file() and read_json(path / "config.json").get("model_type") == OWN
 
 
+def is_known(path: Path) -> bool:
+    """Whether a folder is a Tuwen model folder, or one in a published layout that is known."""
+    return path.is_dir() and (is_own(path) or recognise(path) is not None)
+
+
 def layout_title(name: str) -> str:
     """What a layout is called, for people."""
     return "Tuwen" if name == OWN else str(LAYOUTS.get(name).title)

@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Compare two folders stage by stage; exit code 1 when they differ 逐阶段比较两个模型."""
     from tuwen.checkpoints.parity import compare, drawn_picture
-    from tuwen.infer.vlm import parse_dtype
+    from tuwen.infer.loading import parse_dtype
     from tuwen.vision import open_picture
 
     images = [open_picture(path) for path in image] if image else [drawn_picture()]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuwen.data.sample import Picture, Sample
-from tuwen.infer import VLM, Prompt
+from tuwen.infer import Chatter, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def normalise(answer: str) -> str:
 
 
 def measure(
-    vlm: VLM,
+    vlm: Chatter,
     samples: Sequence[Sample],
     *,
     seed: int = 0,

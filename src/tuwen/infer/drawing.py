@@ -32,8 +32,10 @@ def draw_boxes(image: PIL.Image.Image, boxes: Sequence[Grounding], font: str | N
     labels = list(dict.fromkeys(box.label for box in boxes))
     for box in boxes:
         colour = COLOURS[labels.index(box.label) % len(COLOURS)]
-        left, top, right, bottom = box.box
-        pixels = (left * (width - 1), top * (height - 1), right * (width - 1), bottom * (height - 1))
+        # Whole pixels, as Qwen-VL's own drawing has them; a side at the very end is the last pixel.
+        left, right = (min(int(side * width), width - 1) for side in (box.box[0], box.box[2]))
+        top, bottom = (min(int(side * height), height - 1) for side in (box.box[1], box.box[3]))
+        pixels = (left, top, right, bottom)
         draw.rectangle(pixels, outline=colour, width=line)
         if box.label:
             _write(draw, box.label, (pixels[0], pixels[1]), colour, (width, height), font)

@@ -120,6 +120,52 @@ def _path(piece: Mapping[str, Any], where: str) -> str | None:
     return value.removeprefix("file://")
 
 
+def to_list_format(text: str) -> list[dict[str, str]]:
+    """Text with ``<img>path</img>`` in it in Qwen-VL's list format, which ``chat`` takes in place of a question.
+
+    Whoever calls this trusts the text: its pictures are opened when it is asked.
+    """
+    parts, paths = split_pictures(text)
+    left = iter(paths)
+    listed: list[dict[str, str]] = []
+    for part in parts:
+        if isinstance(part, Text):
+            listed.append({"text": part.text})
+        else:
+            label = {} if part.label is None else {"label": part.label}
+            listed.append({"image": next(left) or "", **label})
+    return listed
+
+
+def parse_list_format(listed: Sequence[Mapping[str, Any]]) -> tuple[list[Part], list[str]]:
+    """A question in Qwen-VL's list format as parts, and the paths of its pictures.
+
+    Args:
+        listed: mappings with ``text``, ``image`` (a path; ``label`` may say what stands before it), or ``ref`` and
+            ``box`` (lists of left, top, right, bottom on a grid of 1000).
+
+    Raises:
+        TuwenError: naming the element that is none of these.
+    """
+    parts: list[Part] = []
+    paths: list[str] = []
+    for number, element in enumerate(listed):
+        if isinstance(element, Mapping) and isinstance(element.get("text"), str):
+            parts.append(Text(element["text"]))
+        elif isinstance(element, Mapping) and isinstance(element.get("image"), str | Path):
+            parts.append(Image(element.get("label")))
+            paths.append(str(element["image"]))
+        elif isinstance(element, Mapping) and isinstance(element.get("box"), list):
+            ref = f"<ref>{element['ref']}</ref>" if "ref" in element else ""
+            boxes = (f"<box>({int(a)},{int(b)}),({int(c)},{int(d)})</box>" for a, b, c, d in element["box"])
+            parts.append(Text(ref + "".join(boxes)))
+        else:
+            raise TuwenError(
+                f"list format: element {number + 1}: expected text, image, or ref and box: {element!r:.60}"
+            )
+    return parts, paths
+
+
 def split_pictures(text: str) -> tuple[list[Part], list[str | None]]:
     """Text with ``<img>path</img>`` or ``<image>`` in it as parts, and the paths; nothing is opened.
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tuwen.config import TuwenError, unknown_name
 from tuwen.infer.history import History
-from tuwen.infer.vlm import VLM, Session
+from tuwen.infer.vlm import Chatter, Session
 from tuwen.vision import open_picture
 
 HELP = """/image FILE   add a picture to the next question 添加图片
@@ -84,7 +84,7 @@ class Conversation:
 
 
 def converse(
-    vlm: VLM,
+    vlm: Chatter,
     images: Sequence[str],
     *,
     system: str | None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ from transformers import TextIteratorStreamer
 
 from tuwen.chat.messages import Image, Message, Part, Text
 from tuwen.checkpoints.folder import ModelFolder
-from tuwen.checkpoints.opening import load_published, open_model, read_parts
 from tuwen.config import TuwenError
 from tuwen.data.sample import Picture
-from tuwen.infer.history import History
+from tuwen.infer.history import History, parse_list_format
 from tuwen.infer.options import GenerationOptions
 from tuwen.infer.prompts import Answer, EncodedPrompt, NamedPicture, Prompt
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.processing import Encoded, TuwenProcessor
+
+Question = str | Sequence[Mapping[str, Any]]
 
 
 class Chatter(ABC):
@@ -42,7 +43,7 @@ class Chatter(ABC):
 
     def chat(
         self,
-        text: str,
+        text: Question,
         images: Sequence[Picture | str] = (),
         *,
         system: str | None = None,
@@ -52,7 +53,8 @@ class Chatter(ABC):
         """Answer a question about some pictures.
 
         Args:
-            text: the question; nothing in it is taken for a control token or a picture.
+            text: the question; nothing in it is taken for a control token or a picture. Or a list of texts and
+                pictures in Qwen-VL's list format, see ``parse_list_format``.
             images: pictures that come before the question: paths, bytes or opened pictures.
             system: instructions that come first.
             history: earlier turns; a ``History`` may have pictures.
@@ -66,7 +68,7 @@ class Chatter(ABC):
 
     def stream(
         self,
-        text: str,
+        text: Question,
         images: Sequence[Picture | str] = (),
         *,
         system: str | None = None,
@@ -210,7 +212,7 @@ class Session:
     messages: list[Message] = field(default_factory=list)
     pictures: list[NamedPicture] = field(default_factory=list)
 
-    def ask(self, text: str, images: Sequence[Picture | str] = (), **options: Any) -> Answer:
+    def ask(self, text: Question, images: Sequence[Picture | str] = (), **options: Any) -> Answer:
         """Ask the next question and remember the answer; see ``VLM.chat``."""
         chosen = GenerationOptions.of(options)
         turn, opened = self._turn(text, images)
@@ -219,7 +221,7 @@ class Session:
         self._remember(turn, opened, answer.text)
         return answer
 
-    def stream(self, text: str, images: Sequence[Picture | str] = (), **options: Any) -> Iterator[str]:
+    def stream(self, text: Question, images: Sequence[Picture | str] = (), **options: Any) -> Iterator[str]:
         """As ``ask``, but gives the answer's text piece by piece; what was given is remembered.
 
         Raises:
@@ -281,9 +283,10 @@ class Session:
             raise failure[0]
         self._remember(turn, opened, "".join(pieces).strip())
 
-    def _turn(self, text: str, images: Sequence[Picture | str]) -> tuple[Message, list[NamedPicture]]:
-        opened = [self.vlm.open(image) for image in images]
-        parts: list[Part] = [*(Image() for _ in opened), *([Text(text)] if text else [])]
+    def _turn(self, text: Question, images: Sequence[Picture | str]) -> tuple[Message, list[NamedPicture]]:
+        own, paths = ([Text(text)] if text else [], []) if isinstance(text, str) else parse_list_format(text)
+        opened = [self.vlm.open(image) for image in [*images, *paths]]
+        parts: list[Part] = [*(Image() for _ in images), *own]
         if not parts:
             raise TuwenError("the question is empty: give a text or a picture")
         return Message("user", tuple(parts)), opened
@@ -298,65 +301,3 @@ class Session:
     def _remember(self, turn: Message, opened: Sequence[NamedPicture], answer: str) -> None:
         self.messages += [turn, Message.of("assistant", answer)]
         self.pictures += opened
-
-
-def parse_dtype(name: str) -> torch.dtype:
-    """A type of weights by its name.
-
-    Raises:
-        TuwenError: for a name that is none of float32, bfloat16 and float16.
-    """
-    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in types:
-        raise TuwenError(f"dtype {name!r}: choose one of {', '.join(types)}")
-    return types[name]
-
-
-def parse_device(name: str | None) -> torch.device:
-    """A device by its name; a GPU where there is one for None.
-
-    Raises:
-        TuwenError: for a name that is no device, and a GPU where there is none.
-    """
-    chosen = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(chosen)
-    except RuntimeError:
-        raise TuwenError(f"device {chosen!r}: expected cpu, cuda or cuda:NUMBER") from None
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise TuwenError(f"device {chosen!r}: no GPU is to be had here; choose cpu")
-    return place
-
-
-def load(
-    path: str | Path,
-    *,
-    adapter: str | Path | None = None,
-    language: str | Path | None = None,
-    vision: str | Path | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-) -> VLM:
-    """Open a model, ready to chat: a Tuwen folder, a published one, or a base with an adapter.
-
-    Args:
-        path: the folder; with ``language`` and ``vision``, that of a delta on them.
-        adapter: a LoRA adapter, or what `tuwen delta` wrote, that was trained on the model in ``path``.
-        language: folder of the language model that a delta (VisualCLA) was trained on.
-        vision: folder of its vision encoder.
-        device: e.g. ``cpu`` or ``cuda:0``; a GPU where there is one unless said.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; unless said, as stored on a GPU, and ``float32`` on a CPU,
-            most of which compute nothing faster than that.
-
-    Raises:
-        TuwenError: when the folder is not a model, or device or dtype is not to be had.
-    """
-    place = parse_device(device)
-    chosen = torch.float32 if place.type == "cpu" else None
-    if dtype is not None:
-        chosen = parse_dtype(dtype)
-    if (language is None) != (vision is None) or (adapter is not None and language is not None):
-        raise TuwenError("give language and vision together, for a delta in path, and no adapter beside them")
-    if language is not None and vision is not None:
-        return VLM(load_published(read_parts(Path(path), Path(language), Path(vision)), place, chosen))
-    return VLM(open_model(Path(path), place, chosen, adapter=Path(adapter) if adapter is not None else None))

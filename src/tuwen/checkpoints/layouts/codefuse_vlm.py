@@ -115,7 +115,9 @@ class CodeFuseVLM(Layout):
         weights = [WeightFiles.find(folder)]
         if MERGED in settings.values["architectures"]:
             settings.only("mm_projector_type", "cross_attn")
-            vision = _merged_vision(weights[0], options.vision)
+            # Whoever copies the encoder's own settings beside the merged weights need write nothing else.
+            own = (folder / VISION_CONFIG).is_file() and options.vision == VisionOptions()
+            vision = _own_vision(folder, special[IMAGE_START]) if own else _merged_vision(weights[0], options.vision)
         else:
             weights += [WeightFiles(folder, [name]) for name in (VISION_WEIGHTS, PROJECTOR_WEIGHTS)]
             vision = _own_vision(folder, special[IMAGE_START])
