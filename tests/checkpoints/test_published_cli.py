@@ -67,6 +67,17 @@ def test_belle_vl(case: str, belle: tuple[dict[str, Any], Any], tmp_path: Path) 
     assert got["token_ids"] == wanted["chat_generated_ids"][: len(got["token_ids"])]
 
 
+@pytest.mark.parametrize("case", ["llava_bench_zh", "sketch2code"])
+def test_codefuse_vlm(case: str) -> None:
+    wanted = json.loads((QWEN / "codefuse_expected.json").read_text(encoding="utf-8"))["prompts"][case]
+    ids = np.load(QWEN / "codefuse_expected.npz")[f"prompt.{case}.input_ids"].ravel().tolist()
+    question = wanted["text"].split("<|im_start|>user\nPicture 1:<img></img>\n")[1].split("<|im_end|>")[0]
+    got = ask(QWEN / "codefuse_vlm_tiny", question, [wanted["image_path"]], cwd=QWEN)
+    assert got["prompt_ids"] == ids
+    assert got["token_ids"] == wanted["greedy_ids_fp32in"][: len(got["token_ids"])]
+    assert len(got["token_ids"]) == 24 or got["token_ids"][-1] in wanted["greedy_ids_fp32in"]
+
+
 def visualcla_case(name: str) -> dict[str, Any]:
     cases = json.loads((VISUALCLA / "expected.json").read_text(encoding="utf-8"))["cases"]
     return next(case for case in cases if case["name"] == name)

@@ -201,7 +201,7 @@ def write_safetensors(path: Path, entries: Sequence[Entry], tensors: Iterator[Te
 
 def _write_numbers(file: BinaryIO, tensor: Tensor) -> None:
     flat = tensor.detach().cpu().contiguous().flatten()
-    file.write(flat.view(torch.uint8).numpy().tobytes())
+    file.write(flat.view(torch.uint8).numpy().data)
 
 
 def _write_outgoing(published: Published, outgoing: Outgoing, folder: Path) -> None:

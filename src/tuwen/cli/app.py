@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from typing import Annotated
@@ -35,6 +36,8 @@ for name, verb in {
 }.items():
     app.command(name)(verb.command)
 
+# On import `torchao`, which others import where it is installed, lists the GPU kernels that it cannot use here.
+NOISY = ("torchao", "torch.utils._pytree")
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -62,6 +65,8 @@ def main() -> None:
     """Entry point of ``tuwen``: 0 for success, 2 for a user's mistake, 130 for an interruption."""
     # A tokenizer's own threads and the worker processes of a loader do not get on.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for noisy in NOISY:
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         app()
     except TuwenError as error:

@@ -34,6 +34,7 @@ def command(
     vision: Annotated[Path | None, typer.Option(help="And its vision encoder 视觉编码器.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one 设备.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as stored on a GPU 精度.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="int8: the language model in 8 bits 量化.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print prompt_ids, token_ids, text and boxes 输出 JSON.")
     ] = False,
@@ -64,7 +65,7 @@ def command(
         raise TuwenError("--draw needs a PROMPT and an --image to draw on")
     images = list(image or [])
     earlier = History() if history is None else read_history(history)
-    vlm = load(model, adapter=adapter, language=language, vision=vision, device=device, dtype=dtype)
+    vlm = load(model, adapter=adapter, language=language, vision=vision, device=device, dtype=dtype, quantize=quantize)
     if prompt is None:
         converse(vlm, images, system=system, history=earlier, options=options, console=Console())
     elif as_json or draw is not None:

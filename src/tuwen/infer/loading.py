@@ -9,6 +9,7 @@ import torch
 from tuwen.checkpoints.opening import is_known, load_published, open_model, read_parts
 from tuwen.config import TuwenError
 from tuwen.infer.native import load_native, serves
+from tuwen.infer.quantise import quantise
 from tuwen.infer.vlm import VLM, Chatter
 
 
@@ -48,6 +49,7 @@ def load(
     vision: str | Path | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    quantize: str | None = None,
 ) -> Chatter:
     """Open a model, ready to chat: a Tuwen folder, a published one, a base with an adapter, or any of `transformers`.
 
@@ -59,6 +61,7 @@ def load(
         device: e.g. ``cpu`` or ``cuda:0``; a GPU where there is one unless said.
         dtype: ``float32``, ``bfloat16`` or ``float16``; unless said, as stored on a GPU, and ``float32`` on a CPU,
             most of which compute nothing faster than that.
+        quantize: ``int8`` keeps the language model's weights in 8 bits.
 
     Raises:
         TuwenError: when the folder is not a model, or device or dtype is not to be had.
@@ -70,8 +73,13 @@ def load(
     if (language is None) != (vision is None) or (adapter is not None and language is not None):
         raise TuwenError("give language and vision together, for a delta in path, and no adapter beside them")
     folder = Path(path)
+    opened: Chatter
     if language is not None and vision is not None:
-        return VLM(load_published(read_parts(folder, Path(language), Path(vision)), place, chosen))
-    if adapter is None and not is_known(folder) and serves(folder):
-        return load_native(folder, place, chosen)
-    return VLM(open_model(folder, place, chosen, adapter=Path(adapter) if adapter is not None else None))
+        opened = VLM(load_published(read_parts(folder, Path(language), Path(vision)), place, chosen))
+    elif adapter is None and not is_known(folder) and serves(folder):
+        opened = load_native(folder, place, chosen)
+    else:
+        opened = VLM(open_model(folder, place, chosen, adapter=Path(adapter) if adapter is not None else None))
+    if quantize is not None:
+        quantise(opened.model.get_decoder(), quantize)
+    return opened

@@ -111,7 +111,9 @@ def special_ids(tokenizer: Any, vocabulary: Settings) -> dict[str, int]:
     return ids
 
 
-def processor_of(tokenizer: Any, config: TuwenConfig, options: LayoutOptions, label: str) -> TuwenProcessor:
+def processor_of(
+    tokenizer: Any, config: TuwenConfig, options: LayoutOptions, label: str, *, path_bytes: bool
+) -> TuwenProcessor:
     """Tokenizer, ChatML with pictures, and the square policy.
 
     Args:
@@ -119,6 +121,7 @@ def processor_of(tokenizer: Any, config: TuwenConfig, options: LayoutOptions, la
         config: of the model.
         options: of the user.
         label: what stands before each picture where the user does not say it.
+        path_bytes: whether a picture's places hold its path, or nothing.
     """
     label = label if options.picture_label is None else options.picture_label
     template = load_template("qwen_vl").jinja
@@ -132,7 +135,7 @@ def processor_of(tokenizer: Any, config: TuwenConfig, options: LayoutOptions, la
         tokens_per_tile=PLACES,
         image_token=IMAGE_PAD,
         text_tokens=GROUNDING_TOKENS,
-        image_path_bytes=True,
+        image_path_bytes=path_bytes,
     )
 
 

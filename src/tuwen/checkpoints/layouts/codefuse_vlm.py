@@ -44,6 +44,7 @@ from tuwen.checkpoints.layouts._qwen_files import (
 )
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Outgoing, Published
 from tuwen.checkpoints.layouts.qwen_vl import ARCHITECTURE, FRESH_GENERATION, fresh_values
+from tuwen.checkpoints.refusal import check_sizes
 from tuwen.checkpoints.renames import Rule
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
@@ -117,17 +118,22 @@ class CodeFuseVLM(Layout):
             settings.only("mm_projector_type", "cross_attn")
             # Whoever copies the encoder's own settings beside the merged weights need write nothing else.
             own = (folder / VISION_CONFIG).is_file() and options.vision == VisionOptions()
-            vision = _own_vision(folder, special[IMAGE_START]) if own else _merged_vision(weights[0], options.vision)
+            vision = (
+                _own_vision(folder, special[IMAGE_START], len(weights[0]))
+                if own
+                else _merged_vision(weights[0], options.vision)
+            )
         else:
             weights += [WeightFiles(folder, [name]) for name in (VISION_WEIGHTS, PROJECTOR_WEIGHTS)]
-            vision = _own_vision(folder, special[IMAGE_START])
+            vision = _own_vision(folder, special[IMAGE_START], len(weights[1]))
+        check_sizes(settings.values, sum(map(len, weights)), path)
         dtype = dtype_of(weights)
         config = composition(language_config(settings, special[END_OF_TEXT]), vision, special, dtype)
         files = sum(weights[1:], start=weights[0])
         return Published(
             layout=self.name,
             config=config,
-            processor=processor_of(tokenizer, config, options, OLDER_LABEL),
+            processor=processor_of(tokenizer, config, options, OLDER_LABEL, path_bytes=False),
             generation=generation_of(folder, special),
             files=files,
             rules=_rules(config, Prefixes.of(files)),
@@ -188,9 +194,10 @@ def _projector_values() -> dict[str, Any]:
     }
 
 
-def _own_vision(folder: Path, image_start: int) -> QwenViTConfig:
+def _own_vision(folder: Path, image_start: int, weights: int) -> QwenViTConfig:
     path = folder / VISION_CONFIG
     settings = Settings(path, read_json(path))
+    check_sizes(settings.values, weights, path)
     if settings.integer("image_start_id") != image_start:
         raise settings.wrong("image_start_id", f"{image_start}, the id of {IMAGE_START}")
     return vision_config(settings)

@@ -36,6 +36,7 @@ from tuwen.checkpoints.layouts._qwen_files import (
     tokenizer_of,
 )
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Outgoing, Published
+from tuwen.checkpoints.refusal import check_sizes
 from tuwen.checkpoints.renames import Rule
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.models.configuration import TuwenConfig
@@ -95,12 +96,13 @@ class QwenVL(Layout):
         if visual.integer("output_dim") != settings.integer("hidden_size"):
             raise visual.wrong("output_dim", f"hidden_size {settings.integer('hidden_size')}")
         files = WeightFiles.find(folder)
+        check_sizes(settings.values, len(files), path)
         dtype = dtype_of([files])
         config = composition(language_config(settings, special[END_OF_TEXT]), vision_config(visual), special, dtype)
         return Published(
             layout=self.name,
             config=config,
-            processor=processor_of(tokenizer, config, read_options(folder), NEWER_LABEL),
+            processor=processor_of(tokenizer, config, read_options(folder), NEWER_LABEL, path_bytes=True),
             generation=generation_of(folder, special),
             files=files,
             rules=published_rules(config),
