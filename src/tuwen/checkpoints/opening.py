@@ -16,6 +16,7 @@ from transformers.initialization import no_init_weights
 from tuwen.checkpoints.adapters import fold, read_adapter
 from tuwen.checkpoints.folder import ModelFolder, load_model, quiet, read_config
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Published, recognise
+from tuwen.checkpoints.refusal import blamed_on
 from tuwen.checkpoints.renames import OurWeights, check_published, our_tensors, same
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
@@ -57,13 +58,19 @@ def read_folder(path: Path, adapter: Path | None = None) -> Published:
     if not path.is_dir():
         raise TuwenError(f"{path}: not found; give a model folder")
     if is_own(path):
-        published, layout = _read_own(path), None
+        with blamed_on(path):
+            published, layout = _read_own(path), None
     else:
         layout = recognise(path)
         if layout is None:
             raise TuwenError(f"{path}: neither a Tuwen model folder nor a published layout that is known")
-        published = layout.read(path)
-    return published if adapter is None else _adapted(published, layout, adapter)
+        with blamed_on(path):
+            published = layout.read(path)
+    if adapter is not None:
+        with blamed_on(adapter):
+            published = _adapted(published, layout, adapter)
+    check(published)
+    return published
 
 
 def read_parts(adapter: Path, language: Path, vision: Path) -> Published:
@@ -82,8 +89,13 @@ def read_parts(adapter: Path, language: Path, vision: Path) -> Published:
             raise TuwenError(f"{folder}: not found; give a folder")
     for name in LAYOUTS.names():
         layout: Layout = LAYOUTS.get(name)()
-        if layout.recognises_delta(adapter):
-            return layout.read_delta(adapter, language, vision)
+        with blamed_on(adapter / "config.json"):
+            known = layout.recognises_delta(adapter)
+        if known:
+            with blamed_on(adapter):
+                published = layout.read_delta(adapter, language, vision)
+            check(published)
+            return published
     raise TuwenError(f"{adapter}: not a delta on a language model and a vision encoder in any known layout")
 
 
@@ -165,7 +177,17 @@ def check(published: Published) -> None:
     Raises:
         TuwenError: naming file and weight.
     """
-    check_published(published.files, published.rules, stored_state(published.config), published.ignored)
+    files, config = published.files, published.config
+    with blamed_on(files.folder / "generation_config.json"):
+        GenerationConfig(**published.generation)
+    with blamed_on(files.folder / "config.json"):
+        state = stored_state(config)
+        check_published(files, published.rules, state, published.ignored)
+        if len(published.processor.tokenizer) > config.text_config.vocab_size:
+            raise TuwenError(
+                f"{files.folder}: its tokenizer has {len(published.processor.tokenizer)} entries, "
+                f"but vocab_size is {config.text_config.vocab_size}"
+            )
 
 
 def load_published(
@@ -189,7 +211,8 @@ def load_published(
         for name, tensor in our_tensors(published.files, published.rules):
             places[name].copy_(tensor)
     model.tie_weights()
-    model.generation_config = GenerationConfig(**published.generation)
+    with quiet():
+        model.generation_config = GenerationConfig(**published.generation)
     return ModelFolder(model.to(device).eval(), published.processor)
 
 

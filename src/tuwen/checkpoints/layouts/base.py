@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from tuwen.checkpoints.refusal import blamed_on
 from tuwen.checkpoints.renames import Rule
 from tuwen.checkpoints.weights import WeightFiles
 from tuwen.config import Registry, TuwenError
@@ -126,6 +127,8 @@ def recognise(folder: Path) -> Layout | None:
         raise TuwenError(f"{folder}: not found; give a model folder")
     for name in LAYOUTS.names():
         layout: Layout = LAYOUTS.get(name)()
-        if layout.recognises(folder):
+        with blamed_on(folder / "config.json"):
+            known = layout.recognises(folder)
+        if known:
             return layout
     return None

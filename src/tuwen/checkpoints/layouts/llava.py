@@ -21,6 +21,7 @@ from tuwen.checkpoints.layouts._llava_files import ARCHITECTURE, ENCODERS, fresh
 from tuwen.checkpoints.layouts._preprocessor import policy_from_preprocessor
 from tuwen.checkpoints.layouts._tokenizer_files import adds_bos, read_settings, read_tokenizer
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Outgoing, Published
+from tuwen.checkpoints.refusal import blamed_on, check_sizes, one_line
 from tuwen.checkpoints.renames import Rule, same
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
@@ -175,7 +176,12 @@ class Llava(Layout):
         if first is None:
             raise TuwenError(f"{folder}: its weight files hold no weights")
         dtype = files.dtype(first)
-        config = composition(read_json(folder / "config.json"), f"{folder / 'config.json'}", dtype)
+        path = folder / "config.json"
+        values = read_json(path)
+        check_sizes(values, len(files), path)
+        with blamed_on(path):
+            config = composition(values, str(path), dtype)
+            ours = _tensors(config)
         processor, generation = _processor(folder, config), _generation(folder, config)
         names = names_of(files)
         copy = config.tie_word_embeddings and f"{names.head}weight" in files
@@ -185,7 +191,7 @@ class Llava(Layout):
             processor=processor,
             generation={**generation, "pad_token_id": processor.tokenizer.pad_token_id},
             files=files,
-            rules=_rules(_tensors(config), names, copy=copy),
+            rules=_rules(ours, names, copy=copy),
             dtype=dtype,
             ignored=_ignored,
             keep={
@@ -231,7 +237,7 @@ def composition(values: Mapping[str, Any], where: str, dtype: torch.dtype | None
         theirs = LlavaConfig.from_dict(dict(values))
     except Exception as error:
         # The library's own checks raise errors of many kinds.
-        raise TuwenError(f"{where}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise TuwenError(f"{where}: cannot be read: {one_line(error)}") from None
     if not theirs.multimodal_projector_bias:
         raise TuwenError(f"{where}: multimodal_projector_bias: found false; only projectors with biases are known")
     strategy, layer = theirs.vision_feature_select_strategy, theirs.vision_feature_layer
@@ -283,10 +289,10 @@ def _processor(folder: Path, config: TuwenConfig) -> TuwenProcessor:
     settings = read_settings(folder)
     tokenizer = read_tokenizer(folder, settings, ids)
     image_token = tokenizer.convert_ids_to_tokens(config.image_token_id) if config.image_token_id >= 0 else None
-    if not isinstance(image_token, str):
+    if not isinstance(image_token, str) or image_token not in tokenizer.get_added_vocab():
         raise TuwenError(
             f"{folder / 'config.json'}: image_token_index: found {config.image_token_id}, but tokenizer.json has "
-            f"{len(tokenizer)} entries and none of that id"
+            f"{len(tokenizer)} entries and no special one of that id"
         )
     try:
         template = renderable(

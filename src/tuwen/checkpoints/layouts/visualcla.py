@@ -23,6 +23,7 @@ from tuwen.checkpoints.layouts._preprocessor import policy_from_preprocessor
 from tuwen.checkpoints.layouts._slow_llama import read_slow_llama
 from tuwen.checkpoints.layouts._visualcla_files import TEXT, VISION, derived_files, part_of
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Outgoing, Published
+from tuwen.checkpoints.refusal import blamed_on, check_sizes
 from tuwen.checkpoints.renames import Rule, same
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
@@ -105,12 +106,11 @@ class VisualCLA(Layout):
         whole = read_json(folder / "config.json")
         vision = next((name for name in VISION_FOLDERS if (folder / name).is_dir()), VISION)
         weights = _weights(folder, (TEXT, vision, ""))
-        config = composition(
-            whole,
+        parts = (
             _stored(folder / TEXT / "config.json", whole.get("text_config")),
             _stored(folder / vision / "config.json", whole.get("vision_config")),
-            weights=weights,
         )
+        config = _checked(whole, *parts, weights, folder / "config.json")
         unused = {name: weights[name] for name in weights if _is_unused(name)}
         tokenizer = read_slow_llama(folder, PAD_TOKEN)
         kept = [path for place in ("", TEXT, vision) for path in sorted((folder / place).glob("*.*")) if _small(path)]
@@ -143,7 +143,7 @@ class VisualCLA(Layout):
         weights = fold(base + WeightFiles.find(vision), read_adapter(delta), _base_name, dtype=dtype)
         text, clip = read_json(language / "config.json"), read_json(vision / "config.json")
         whole = read_json(delta / "config.json")
-        config = composition(whole, text, clip.get("vision_config", clip), weights=weights)
+        config = _checked(whole, text, clip.get("vision_config", clip), weights, delta / "config.json")
         tokenizer = read_slow_llama(delta, PAD_TOKEN)
         unused = {name: weights[name] for name in weights if _is_unused(name) and not name.startswith(OTHER_TOWER)}
         # The merge script makes float32 of the language model's table, whatever it was stored in.
@@ -182,8 +182,24 @@ class VisualCLA(Layout):
         )
 
 
+def _checked(
+    whole: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], weights: WeightFiles, where: Path
+) -> TuwenConfig:
+    """The composition of a folder that may hold anything."""
+    with blamed_on(where):
+        check_sizes({**whole, "text_config": text, "vision_config": vision}, len(weights), where)
+        config = composition(whole, text, vision, weights=weights, where=where)
+        config.check()
+    return config
+
+
 def composition(
-    whole: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], *, weights: WeightFiles
+    whole: Mapping[str, Any],
+    text: Mapping[str, Any],
+    vision: Mapping[str, Any],
+    *,
+    weights: WeightFiles,
+    where: Path | None = None,
 ) -> TuwenConfig:
     """The configuration of the three parts; the image token is not known yet.
 
@@ -192,8 +208,9 @@ def composition(
         text: of LLaMA; its ``vocab_size`` is that of Chinese-Alpaca, before the picture's tokens were added.
         vision: of CLIP's vision tower.
         weights: for the size of the vocabulary where ``whole`` does not say it.
+        where: the file of ``whole``, where it is not beside the weights; for messages.
     """
-    where = weights.folder / "config.json"
+    where = where or weights.folder / "config.json"
     sizes = whole.get("visual_resampler_config")
     if not whole.get("use_visual_resampler", True) or not isinstance(sizes, Mapping):
         raise TuwenError(f"{where}: visual_resampler_config: this key is missing or not in use; no other form is known")
