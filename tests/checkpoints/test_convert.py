@@ -153,3 +153,15 @@ def test_folders_of_no_known_kind_are_refused(tmp_path: Path) -> None:
         "convert", tmp_path / "other", tmp_path / "out"
     )
     assert "unknown published layout 'qwen'" in refused("export", tmp_path / "other", tmp_path / "out", "--to", "qwen")
+
+
+@pytest.mark.parametrize("verb", ["chat", "describe"])
+def test_a_size_that_no_weights_can_have_is_refused_before_it_is_made(verb: str, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "huge")
+    config = tmp_path / "huge" / "config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values["text_config"]["num_hidden_layers"] = 10**9
+    config.write_text(json.dumps(values), encoding="utf-8")
+    message = refused(verb, tmp_path / "huge", *(["?"] if verb == "chat" else []))
+    assert str(config) in message
+    assert "num_hidden_layers" in message

@@ -16,7 +16,7 @@ from transformers.initialization import no_init_weights
 from tuwen.checkpoints.adapters import fold, read_adapter
 from tuwen.checkpoints.folder import ModelFolder, load_model, quiet, read_config
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Published, recognise
-from tuwen.checkpoints.refusal import blamed_on
+from tuwen.checkpoints.refusal import blamed_on, check_sizes
 from tuwen.checkpoints.renames import OurWeights, check_published, our_tensors, same
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
@@ -143,7 +143,14 @@ def in_our_names(published: Published) -> Published:
     return replace(published, layout=OWN, files=files, rules=[same(name, name) for name in files], keep={})
 
 
+def _check_own_sizes(path: Path) -> None:
+    """Before a model of an absurd size is made; a folder that lacks something is left to who reads it."""
+    if any(path.glob("model*.safetensors")):
+        check_sizes(read_json(path / "config.json"), len(WeightFiles.find(path)), path / "config.json")
+
+
 def _read_own(path: Path) -> Published:
+    _check_own_sizes(path)
     config = read_config(path)
     with quiet():
         processor = TuwenProcessor.from_pretrained(path)
@@ -229,6 +236,7 @@ def open_model(
         TuwenError: as ``read_folder`` and ``load_published``.
     """
     if adapter is None and path.is_dir() and is_own(path):
+        _check_own_sizes(path)
         return load_model(path, device, dtype)
     return load_published(read_folder(path, adapter), device, dtype)
 
