@@ -226,7 +226,7 @@ def test_other_mistakes_are_one_line(toy_run: Path, toy_recipe: Path, tmp_path: 
     shutil.copytree(model, broken)
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "broken: cannot be loaded" in refused("chat", broken, "什么?")
+    assert "model.safetensors: cannot be read as safetensors" in refused("chat", broken, "什么?")
     (broken / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     assert "model_type is 'llama', expected 'tuwen'" in refused("describe", broken)
 

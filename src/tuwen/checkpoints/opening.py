@@ -57,6 +57,8 @@ def read_folder(path: Path, adapter: Path | None = None) -> Published:
     """
     if not path.is_dir():
         raise TuwenError(f"{path}: not found; give a model folder")
+    if not (path / "config.json").is_file():
+        raise TuwenError(f"{path}: not a model folder, it has no config.json")
     if is_own(path):
         with blamed_on(path):
             published, layout = _read_own(path), None
