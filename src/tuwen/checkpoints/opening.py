@@ -65,7 +65,11 @@ def read_folder(path: Path, adapter: Path | None = None) -> Published:
     else:
         layout = recognise(path)
         if layout is None:
-            raise TuwenError(f"{path}: neither a Tuwen model folder nor a published layout that is known")
+            found = read_json(path / "config.json").get("model_type")
+            raise TuwenError(
+                f"{path}: neither a Tuwen model folder nor a published layout that is known: "
+                f"config.json: model_type is {found!r}, expected 'tuwen' or a layout's"
+            )
         with blamed_on(path):
             published = layout.read(path)
     if adapter is not None:
