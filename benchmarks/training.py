@@ -28,7 +28,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, Trainer, Tr
 from tuwen.checkpoints.build import build_model
 from tuwen.checkpoints.folder import ModelFolder
 from tuwen.config import parse_config
-from tuwen.data.loader import Batch, Collator, step_batches
+from tuwen.data.loader import Batch, Collator, DrawnSteps, step_batches
 from tuwen.data.source import Mixture, parse_sources
 from tuwen.models.attention import prefer_products
 from tuwen.models.recipe import ModelRecipe
@@ -185,9 +185,8 @@ def run_ours(folder: ModelFolder, mixture: Mixture, options: argparse.Namespace)
     folder.model.train()
     if options.attention == "products":
         prefer_products(folder.model)
-    batches = step_batches(
-        mixture, Collator(folder.processor), steps=range(stage.steps), seed=0, groups=stage.groups, workers=0
-    )
+    groups = DrawnSteps(mixture=mixture, seed=0, groups=options.pictures)
+    batches = step_batches(groups, Collator(folder.processor), steps=range(options.steps + WARM_UP), workers=0)
     marks: list[float] = []
     counts: list[tuple[int, int]] = []
 
@@ -204,9 +203,9 @@ def run_ours(folder: ModelFolder, mixture: Mixture, options: argparse.Namespace)
             accelerator=Accelerator(mixed_precision="bf16" if options.precision == "bf16" else "no"),
             metrics=Path(place) / "metrics.jsonl",
         )
-        display = RunDisplay([(stage.name, stage.steps)], Console(quiet=True))
+        display = RunDisplay([(stage.name, loop.steps)], Console(quiet=True))
         loop.run(
-            counted(islice(batches, stage.steps)), display, after_step=lambda step: marks.append(time.perf_counter())
+            counted(islice(batches, loop.steps)), display, after_step=lambda step: marks.append(time.perf_counter())
         )
     seconds = marks[-1] - marks[WARM_UP - 1]
     tokens = sum(count for count, _ in counts[WARM_UP:])

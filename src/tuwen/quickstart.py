@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tuwen.config import TuwenError, to_yaml
+from tuwen.data.media import fetch
 from tuwen.data.sample import Sample
 from tuwen.data.source import parse_sources
 from tuwen.evaluate.held_out import Outcome, measure, score
@@ -122,9 +123,7 @@ def _write_report(out: Path, recipe: Recipe, scores: dict[str, Any], outcomes: S
             "模型 model": f"{parameters / 1e6:.2f} M parameters, {vlm.processor.tokens_per_tile} tokens a picture",
             "组成 parts": f"{vlm.model.config.vision_config.model_type} × "
             f"{vlm.model.config.connector_config['type']} × {vlm.model.config.text_config.model_type}",
-            "阶段 stages": ", ".join(
-                f"{stage.name}: {stage.steps} × {stage.groups} pictures" for stage in recipe.stages
-            ),
+            "阶段 stages": ", ".join(f"{stage.name}: {stage.duration}, {stage.batch}" for stage in recipe.stages),
             "种子 seed": str(recipe.seed),
             "线程 threads": str(torch.get_num_threads()),
             "torch": torch.__version__,
@@ -146,7 +145,7 @@ def _show(console: Console, out: Path, scores: dict[str, Any], outcomes: Sequenc
     pictures.mkdir()
     for number, outcome in enumerate(_examples(outcomes)):
         place = pictures / f"{number + 1}.png"
-        open_picture(outcome.sample.images[0]).save(place)
+        open_picture(fetch(outcome.sample.images[0])).save(place)
         question = outcome.sample.messages[-2].text
         answer = vlm.chat(question, [place], greedy=True, max_new_tokens=24)
         colour = "green" if outcome.right else "red"

@@ -89,7 +89,9 @@ def test_the_sum_is_rounded_once(tmp_path: Path) -> None:
 
 def test_names_of_the_base_may_differ(tmp_path: Path) -> None:
     merged = publish(tmp_path)
-    base = WeightFiles(tmp_path, ["model.safetensors"], prefix="model.")
+    stored = load_file(tmp_path / "model.safetensors")
+    save_file({f"model.{name}": tensor for name, tensor in stored.items()}, tmp_path / "model.safetensors")
+    base = WeightFiles.find(tmp_path)
     folded = fold(base, read_adapter(tmp_path / "adapter"), lambda name: f"model.{name}")
     torch.testing.assert_close(folded["model.blocks.1.down.weight"], merged["blocks.1.down.weight"])
     torch.testing.assert_close(folded["model.head.weight"], merged["head.weight"])

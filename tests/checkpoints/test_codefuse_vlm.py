@@ -24,14 +24,14 @@ from tests.checkpoints.qwen_fixtures import (
 from tests.checkpoints.test_qwen_vl import same_folders
 from tuwen.chat.messages import Message
 from tuwen.checkpoints.convert import convert, export
-from tuwen.checkpoints.folder import ModelFolder
+from tuwen.checkpoints.folder import ModelFolder, stored_state
 from tuwen.checkpoints.layouts import codefuse_vlm
 from tuwen.checkpoints.layouts._qwen import composition
 from tuwen.checkpoints.layouts._qwen_files import VisionOptions
 from tuwen.checkpoints.layouts.base import LAYOUTS, recognise
 from tuwen.checkpoints.layouts.codefuse_vlm import CodeFuseVLM
 from tuwen.checkpoints.layouts.qwen_vl import published_rules
-from tuwen.checkpoints.opening import check, load_published, read_folder, stored_state
+from tuwen.checkpoints.opening import check, load_published, read_folder
 from tuwen.checkpoints.renames import published_shapes
 from tuwen.checkpoints.weights import WeightFiles
 from tuwen.config import TuwenError

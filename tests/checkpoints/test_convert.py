@@ -15,9 +15,11 @@ import tuwen
 from tests.conftest import refused, run_cli
 from tuwen.checkpoints import convert as convert_module
 from tuwen.checkpoints.convert import convert
+from tuwen.checkpoints.delta import write_delta
 from tuwen.checkpoints.folder import load_model
 from tuwen.checkpoints.opening import read_folder
 from tuwen.checkpoints.weights import WeightFiles
+from tuwen.config import TuwenError
 
 
 @pytest.fixture(scope="module")
@@ -155,13 +157,81 @@ def test_folders_of_no_known_kind_are_refused(tmp_path: Path) -> None:
     assert "unknown published layout 'qwen'" in refused("export", tmp_path / "other", tmp_path / "out", "--to", "qwen")
 
 
-@pytest.mark.parametrize("verb", ["chat", "describe"])
-def test_a_size_that_no_weights_can_have_is_refused_before_it_is_made(verb: str, trained: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained, tmp_path / "huge")
-    config = tmp_path / "huge" / "config.json"
+def with_setting(folder: Path, section: str, key: str, value: object) -> Path:
+    """``config.json`` of a folder, after a change to it."""
+    config = folder / "config.json"
     values = json.loads(config.read_text(encoding="utf-8"))
-    values["text_config"]["num_hidden_layers"] = 10**9
+    values[section][key] = value
     config.write_text(json.dumps(values), encoding="utf-8")
-    message = refused(verb, tmp_path / "huge", *(["?"] if verb == "chat" else []))
-    assert str(config) in message
-    assert "num_hidden_layers" in message
+    return config
+
+
+@pytest.mark.parametrize("verb", ["chat", "describe", "train", "plan"])
+def test_a_size_that_no_weights_can_have_is_refused_before_it_is_made(
+    verb: str, trained: Path, toy_recipe: Path, tmp_path: Path
+) -> None:
+    huge = shutil.copytree(trained, tmp_path / "huge")
+    config = with_setting(huge, "text_config", "num_hidden_layers", 10**9)
+    training = ["train", toy_recipe, f"model={huge}"]
+    arguments = {
+        "chat": ["chat", huge, "?"],
+        "describe": ["describe", huge],
+        "train": [*training, "--out", tmp_path / "run"],
+        "plan": [*training, "--plan"],
+    }
+    message = refused(*arguments[verb])
+    assert message.startswith(f"{config}: text_config: num_hidden_layers: expected a whole number from 1 to ")
+    assert message.endswith("found 1000000000")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "named"),
+    [
+        ("text_config", "num_hidden_layers", 10**9, "text_config: num_hidden_layers: expected"),
+        ("text_config", "num_hidden_layers", 3, "weights are (model.language_model.layers.1."),
+        ("text_config", "vocab_size", 10**12, "text_config: vocab_size: expected"),
+        ("text_config", "vocab_size", 2**24, "has shape [603, 32], but the configuration asks for [16777216, 32]"),
+        ("text_config", "intermediate_size", 2**24, "but the configuration asks for [16777216, 32]"),
+        ("vision_config", "hidden_size", 2**24, "but the configuration asks for [1, 16, 16777216]"),
+        ("vision_config", "image_size", 2**20, "vision_config: image_size: expected"),
+        ("connector_config", "depth", 10**9, "connector_config: depth: expected"),
+        ("connector_config", "hidden_size", 2**24, "but the configuration asks for [16777216, 32]"),
+        ("connector_config", "type", "cross_attention", "model.connector."),
+    ],
+)
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_folder_to_train_from_is_measured_against_its_weights(
+    section: str, key: str, value: object, named: str, pickled: bool, trained: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "model")
+    if pickled:
+        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    with_setting(folder, section, key, value)
+    for read in (load_model, read_folder):
+        with pytest.raises(TuwenError) as error:
+            read(folder)
+        assert str(error.value).startswith(str(folder))
+        assert named in str(error.value)
+
+
+def test_positions_that_no_weights_can_have_are_never_computed(trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "model")
+    config = folder / "config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values["connector_config"] = {"type": "cross_attention", "num_queries": 10**10, "width": 2**16}
+    config.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(TuwenError, match=r"model\.connector\."):
+        load_model(folder)
+
+
+def test_a_delta_of_absurd_size_is_refused_before_it_is_made(trained: Path, base: Path, tmp_path: Path) -> None:
+    write_delta(read_folder(trained), read_folder(base), tmp_path / "delta")
+    config = with_setting(tmp_path / "delta", "text_config", "num_hidden_layers", 10**9)
+    found = refused("merge", tmp_path / "out", "--adapter", tmp_path / "delta", "--base", base)
+    assert found.startswith(f"{config}: text_config: num_hidden_layers: expected a whole number from 1 to ")
+    with_setting(tmp_path / "delta", "text_config", "num_hidden_layers", 1)
+    with_setting(tmp_path / "delta", "text_config", "vocab_size", 2**24)
+    with pytest.raises(TuwenError, match=r"but the configuration asks for \[16777216, 32\]"):
+        read_folder(base, tmp_path / "delta")
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.checkpoints.test_weights import Canary
 from tests.conftest import refused, run_cli
+from tuwen.checkpoints.convert import convert, export
 from tuwen.checkpoints.opening import read_folder, read_parts
 from tuwen.config import TuwenError
 
@@ -297,3 +300,125 @@ def test_the_command_line_says_one_line_quickly(tmp_path: Path) -> None:
     assert "num_hidden_layers: expected" in refused("chat", folder, "你好")
     (folder / "config.json").write_text("{", encoding="utf-8")
     assert f"{folder / 'config.json'}: cannot be read as JSON" in refused("describe", folder)
+
+
+SECRET = "the canary's own words"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Tuwen folder that came from a published one and can be written back."""
+    out = tmp_path_factory.mktemp("own") / "own"
+    convert(read_folder(BELLE), out)
+    export(read_folder(out), out.parent / "back", "qwen-vl")
+    return out
+
+
+def not_exported(folder: Path) -> str:
+    """The one line with which a folder is not written back; everything beside it is as it was."""
+    out = folder.parent / "out"
+    before = {path: path.lstat().st_mtime_ns for path in folder.parent.rglob("*") if not path.is_relative_to(folder)}
+    with pytest.raises(TuwenError) as error:
+        export(read_folder(folder), out, "qwen-vl")
+    assert "\n" not in str(error.value)
+    assert SECRET not in str(error.value)
+    assert before == {
+        path: path.lstat().st_mtime_ns for path in folder.parent.rglob("*") if not path.is_relative_to(folder)
+    }
+    return str(error.value)
+
+
+# Were the canary looked at, what is said would depend on whether it is there.
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    "place", ["../../canary", "CANARY", "../published/../../canary", "..", ".", "", 7, None, ["x"]]
+)
+def test_what_is_kept_is_read_from_its_own_folder_alone(place: Any, there: bool, own: Path, tmp_path: Path) -> None:
+    folder, canary = copied(own, tmp_path), tmp_path / "canary"
+    if there:
+        canary.write_text(SECRET, encoding="utf-8")
+    place = str(canary) if place == "CANARY" else place
+    index = folder / "published" / "layout.json"
+    change_json(index, "files", "config.json", to=place)
+    expected = f"{index}: {place!r} is not the name of a file that lies in {index.parent} itself"
+    assert not_exported(folder) == expected
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("linked", ["file", "folder", "index"])
+def test_what_is_kept_is_not_read_through_a_link(linked: str, there: bool, own: Path, tmp_path: Path) -> None:
+    folder, canary = copied(own, tmp_path), tmp_path / "canary"
+    published = folder / "published"
+    index = json.loads((published / "layout.json").read_text(encoding="utf-8"))
+    place = {"file": published / index["files"]["config.json"], "index": published / "layout.json"}.get(
+        linked, published
+    )
+    place.rename(canary)
+    place.symlink_to(canary)
+    if there or linked == "file":
+        if not there:
+            canary.unlink()
+        name = "layout.json" if linked != "file" else place.name
+        expected = f"{published / 'layout.json'}: {name!r} is not the name of a file that lies in {published} itself"
+        assert not_exported(folder) == expected
+    else:
+        # Nothing came with it, as far as anyone can see: it is written as a model made elsewhere.
+        shutil.rmtree(canary) if canary.is_dir() else canary.unlink()
+        export(read_folder(folder), tmp_path / "out", "qwen-vl")
+        assert not canary.exists()
+
+
+@pytest.mark.parametrize("name", ["../canary", "CANARY", "a/../../canary", "", ".", "a\0b"])
+def test_what_is_kept_is_written_inside_the_new_folder_alone(name: str, own: Path, tmp_path: Path) -> None:
+    folder, canary = copied(own, tmp_path), tmp_path / "canary"
+    canary.write_text(SECRET, encoding="utf-8")
+    name = str(canary) if name == "CANARY" else name
+    index = json.loads((folder / "published" / "layout.json").read_text(encoding="utf-8"))
+    change_json(folder / "published" / "layout.json", "files", name, to=index["files"]["generation_config.json"])
+    expected = f"{folder / 'published'}: {name!r} is not a path inside a folder"
+    assert not_exported(folder) == expected
+    shutil.copytree(own, folder, dirs_exist_ok=True)
+    weight_map = folder / "published" / index["files"]["weight_map"]
+    change_json(weight_map, "files", "lm_head.weight", to=name)
+    assert not_exported(folder) == expected
+    assert canary.read_text(encoding="utf-8") == SECRET
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("layout.json", '{"layout": "qwen-vl"}'),
+        ("layout.json", '{"layout": "qwen-vl", "files": ["config.json"]}'),
+        ("layout.json", '{"layout": "qwen-vl", "files": {"config.json": "00-gone.json"}}'),
+        ("layout.json", "{"),
+        ("config.json", "{"),
+        ("config.json", '{"visual": 7}'),
+        ("weight_map", '{"files": {}, "dtypes": {}}'),
+        ("weight_map", '{"files": {"lm_head.weight": 7}, "dtypes": {}}'),
+        ("weight_map", '{"files": {}, "dtypes": {"model.bin": "load"}}'),
+        ("weight_map", "[]"),
+    ],
+)
+def test_broken_kept_files_are_refused(file: str, content: str, own: Path, tmp_path: Path) -> None:
+    folder = copied(own, tmp_path)
+    index = json.loads((folder / "published" / "layout.json").read_text(encoding="utf-8"))
+    (folder / "published" / index["files"].get(file, file)).write_text(content, encoding="utf-8")
+    assert not_exported(folder).startswith(str(folder))
+
+
+def test_the_command_line_does_not_export_what_lies_elsewhere(own: Path, tmp_path: Path) -> None:
+    folder = copied(own, tmp_path)
+    change_json(folder / "published" / "layout.json", "files", "config.json", to="/etc/passwd")
+    found = refused("export", folder, tmp_path / "out", "--to", "qwen-vl")
+    assert "'/etc/passwd' is not the name of a file that lies in" in found
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(own: Path, tmp_path: Path) -> None:
+    folder = copied(own, tmp_path)
+    verb = [sys.executable, "-m", "tuwen", "export", str(folder), str(tmp_path / "out"), "--to", "qwen-vl"]
+    limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *verb]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert "cannot be written (File too large); nothing was left behind" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]

@@ -23,12 +23,13 @@ from tuwen.chat.messages import Image, Message, Part, Text
 from tuwen.chat.renderer import Renderer
 from tuwen.checkpoints.adapters import fold, read_adapter
 from tuwen.checkpoints.convert import convert, export
-from tuwen.checkpoints.folder import quiet, save_model
+from tuwen.checkpoints.folder import save_model, stored_state
 from tuwen.checkpoints.layouts._chat_template import renderable
 from tuwen.checkpoints.layouts._preprocessor import policy_from_preprocessor
 from tuwen.checkpoints.layouts.base import Published, recognise
 from tuwen.checkpoints.layouts.llava import WEIGHT_MAP, Llava, adapter_rename, composition
-from tuwen.checkpoints.opening import load_published, read_folder, stored_state
+from tuwen.checkpoints.opening import load_published, read_folder
+from tuwen.checkpoints.refusal import quiet
 from tuwen.checkpoints.renames import published_shapes
 from tuwen.config import TuwenError
 from tuwen.models.configuration import TuwenConfig

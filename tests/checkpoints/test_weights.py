@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tuwen.checkpoints.weights import WeightFiles
+from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
@@ -110,3 +110,28 @@ def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "pytorch_model.bin")
     with pytest.raises(TuwenError, match="expected a mapping of names to tensors"):
         WeightFiles.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (torch.zeros(1).expand(2**24, 2**24), r"pytorch_model\.bin: a has shape \[16777216, 16777216\], more numbers"),
+        (torch.empty(2**40, device="meta"), "expected a mapping of names to tensors"),
+        (torch.zeros(2**20, 2**20, layout=torch.sparse_coo), "expected a mapping of names to tensors"),
+    ],
+    ids=["strides", "meta", "sparse"],
+)
+def test_a_pickle_that_claims_more_than_it_holds_is_refused(claim: torch.Tensor, message: str, tmp_path: Path) -> None:
+    torch.save({"a": claim}, tmp_path / "pytorch_model.bin")
+    assert (tmp_path / "pytorch_model.bin").stat().st_size < 10_000
+    with pytest.raises(TuwenError, match=message):
+        WeightFiles.find(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a": ' + "1" * 10_000 + "}", "\udcff", "7"])
+def test_what_is_no_json_object_is_said_in_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(TuwenError) as error:
+        read_json(path)
+    assert str(error.value).startswith(f"{path}: ")

@@ -197,7 +197,7 @@ def test_build_takes_weights_from_folders(toy_run: Path, tmp_path: Path) -> None
         ("model.image_policy.size=8", "tiles of 8x8 pixels are smaller than the vision encoder's patches of 16x16"),
         ("sources.0.type=sinth", "unknown data source 'sinth'.*did you mean 'synth'"),
         ("sources.0.suites={shaps: 1}", "unknown synthesis suite 'shaps'.*did you mean 'shapes'"),
-        ("sources.0={type: llava, file: no.json}", "no.json: cannot be read"),
+        ("sources.0={type: data, path: no.json}", "no.json: not found"),
         ("stages.0.modules.vision.mode=frozen", "stages.0.modules.vision: learning_rate has no effect on a frozen"),
         ("stages.1.modules.language.lora.targets=[qq]", "no linear layer is called 'qq'; there are .*q_proj"),
         ("stages.1.name=align", "stages.1.name: 'align' is the name of an earlier stage"),

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
 
 from tuwen.chat.messages import Image, Message
-from tuwen.checkpoints.folder import quiet
+from tuwen.checkpoints.refusal import quiet
 from tuwen.config import TuwenError
 from tuwen.infer import Prompt
 from tuwen.infer.native import NativeVLM, load_native, serves

@@ -14,7 +14,8 @@ from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from tests.models.compositions import compose, prompt
 from tuwen.config import TuwenError
 from tuwen.models.connectors.base import CONNECTORS, Connector, build_connector
-from tuwen.models.connectors.cross_attention import resize_positions, sine_cosine_positions
+from tuwen.models.connectors.cross_attention import sine_cosine_positions
+from tuwen.models.positions import resize_positions
 from tuwen.vision.grid import PatchGrid
 
 FIXTURES = Path(__file__).parents[2] / "../shared/fixtures"
@@ -211,7 +212,7 @@ def test_cross_attention_is_the_published_formula() -> None:
     positions = sine_cosine_positions(LANGUAGE_DIM, 4)
     with torch.no_grad():
         values = connector.ln_kv(features @ connector.kv_proj.weight.T)
-        keys = values + resize_positions(positions, 4, grid)
+        keys = values + resize_positions(positions, grid.rows, grid.columns)
         queries = connector.ln_q(connector.query) + positions
         weight_q, weight_k, weight_v = connector.attn.in_proj_weight.chunk(3)
         bias_q, bias_k, bias_v = connector.attn.in_proj_bias.chunk(3)
@@ -259,7 +260,7 @@ def test_cross_attention_gives_what_the_original_gives(system: str, features: st
 @needs_fixtures
 def test_cross_attention_brings_positions_to_a_finer_grid_as_the_original_does() -> None:
     expected = np.load(FIXTURES / "qwen_vl/belle_expected.npz")["image280.pos_embed_resampler_rows"]
-    table = resize_positions(original_cross_attention("belle").pos_embed, 16, PatchGrid(20, 20))
+    table = resize_positions(original_cross_attention("belle").pos_embed, 20, 20)
     torch.testing.assert_close(table[::16], torch.from_numpy(expected), rtol=0, atol=1e-5)
 
 

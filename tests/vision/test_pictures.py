@@ -192,3 +192,30 @@ def test_damage_of_any_kind_gives_a_picture_or_a_refusal() -> None:
                 refused += "\n" not in str(error)
     assert refused > 50
     assert limit == PIL.Image.MAX_IMAGE_PIXELS
+
+
+def test_a_size_is_known_from_the_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    PIL.Image.fromarray(noise).save(path, quality=95)
+    whole = path.read_bytes()
+    # Nothing behind the header is there any more.
+    path.write_bytes(whole[:2000])
+    assert picture_size(path) == (1200, 900)
+    with pytest.raises(PictureError, match="broken or cut off"):
+        open_picture(path)
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "behind the pixels"])
+def test_a_turned_png_has_the_size_that_it_is_opened_with(behind: bool, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(PIL.Image.new("RGB", (30, 20), "teal"), exif=exif)
+    start = data.index(b"eXIf") - 4
+    stop = start + struct.unpack(">I", data[start : start + 4])[0] + 12
+    end = data.index(b"IEND") - 4
+    if behind:
+        data = data[:start] + data[stop:end] + data[start:stop] + data[end:]
+    path = tmp_path / "turned.png"
+    path.write_bytes(data)
+    assert picture_size(path) == picture_size(data) == open_picture(path).size == (20, 30)

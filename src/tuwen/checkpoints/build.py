@@ -11,7 +11,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from tuwen.chat.templates import ChatTemplate, load_template
-from tuwen.checkpoints.folder import ModelFolder, quiet, save_model
+from tuwen.checkpoints.folder import ModelFolder, save_model
+from tuwen.checkpoints.refusal import quiet
 from tuwen.config import TuwenError, apply_overrides, parse_config, read_yaml
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.connectors.base import build_connector

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from tuwen.checkpoints.folder import quiet, written_whole
+from tuwen.checkpoints.folder import stored_state, written_whole
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Outgoing, Published
-from tuwen.checkpoints.opening import OWN, check, in_our_names, stored_state
+from tuwen.checkpoints.opening import OWN, in_our_names
+from tuwen.checkpoints.refusal import blamed_on, quiet
 from tuwen.checkpoints.renames import Rule, published_shapes
-from tuwen.checkpoints.weights import WeightFiles, read_json
+from tuwen.checkpoints.shards import in_shards, index_file
+from tuwen.checkpoints.weights import SAFETENSORS_TYPES, WeightFiles, read_json
 from tuwen.config import TuwenError
 
 SHARD_BYTES = 5 * 10**9
 # In a Tuwen folder: what came with the published one, so that it can be written back as it was.
 KEPT = "published"
 KEPT_INDEX = "layout.json"
-SAFETENSORS_TYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+TYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_TYPES.items()}
 
 
 def convert(published: Published, out: Path) -> None:
@@ -44,10 +36,9 @@ def convert(published: Published, out: Path) -> None:
         out: the folder to write; it must not be there yet.
 
     Raises:
-        TuwenError: when a weight does not fit or cannot be read, or the disk is full; nothing is left then.
+        TuwenError: when a weight cannot be read, or the disk is full; nothing is left then.
     """
     refuse_existing(out)
-    check(published)
     with written_whole(out) as folder:
         _write_settings(published, folder)
         _write_weights(published, folder)
@@ -67,11 +58,10 @@ def export(published: Published, out: Path, to: str) -> None:
     """
     layout: Layout = LAYOUTS.get(to)()
     refuse_existing(out)
-    check(published)
-    outgoing = layout.write(published.config, published.processor, kept(published, to))
-    for name in (*outgoing.files, *outgoing.weight_map.values()):
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise TuwenError(f"{published.files.folder / KEPT}: {name!r} is not a path inside a folder")
+    source = published.files.folder
+    with blamed_on(source):
+        outgoing = layout.write(published.config, published.processor, kept(published, to))
+        _check_outgoing(outgoing, source)
     with written_whole(out) as folder:
         for name, content in outgoing.files.items():
             place = folder / name
@@ -87,10 +77,35 @@ def kept(published: Published, layout: str) -> Mapping[str, bytes]:
     folder = published.files.folder / KEPT
     if published.layout != OWN or not (folder / KEPT_INDEX).is_file():
         return {}
-    index = read_json(folder / KEPT_INDEX)
+    index = read_json(_kept_file(folder, KEPT_INDEX))
     if index.get("layout") != layout:
         return {}
-    return {name: (folder / place).read_bytes() for name, place in index["files"].items()}
+    places = index.get("files")
+    if not isinstance(places, dict):
+        raise TuwenError(f"{folder / KEPT_INDEX}: files: expected names with their places; found {places!r}")
+    return {name: _kept_file(folder, place).read_bytes() for name, place in places.items()}
+
+
+def _kept_file(folder: Path, place: Any) -> Path:
+    """A file in ``folder`` itself; whoever wrote its index may have meant one elsewhere."""
+    path = folder / str(place)
+    # The model folder may be reached through a link; what lies in it may not be one.
+    if path.resolve() != folder.parent.resolve() / folder.name / path.name or path.name != place:
+        raise TuwenError(f"{folder / KEPT_INDEX}: {place!r} is not the name of a file that lies in {folder} itself")
+    if not path.is_file():
+        raise TuwenError(f"{path}: this file is missing; {KEPT_INDEX} names it")
+    return path
+
+
+def _check_outgoing(outgoing: Outgoing, source: Path) -> None:
+    """Make sure that names which came from a folder lead nowhere else, and that each weight has a file."""
+    for name in (*outgoing.files, *outgoing.weight_map.values()):
+        path = Path(name)
+        if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
+            raise TuwenError(f"{source / KEPT}: {name!r} is not a path inside a folder")
+    wanted = {name for rule in outgoing.rules for name in rule.theirs}
+    for name in sorted(wanted ^ set(outgoing.weight_map)):
+        raise TuwenError(f"{source}: {name}: the model and the folder that it came from do not both have this weight")
 
 
 def refuse_existing(out: Path) -> None:
@@ -129,28 +144,14 @@ Entry = tuple[str, tuple[int, ...], torch.dtype]
 def _write_weights(published: Published, folder: Path) -> None:
     """Our safetensors, in the order in which the published shards are read."""
     weights = in_our_names(published).files
-    entries = [(name, weights.shape(name), weights.dtype(name)) for name in weights]
-    shards = _split(entries, SHARD_BYTES)
-    names = shard_names("model", len(shards))
-    tensors = (weights[name] for name in weights)
-    for name, shard in zip(names, shards, strict=True):
-        write_safetensors(folder / name, shard, tensors)
-    if len(shards) > 1:
-        weight_map = {entry[0]: name for name, shard in zip(names, shards, strict=True) for entry in shard}
-        write_index(folder / "model.safetensors.index.json", weight_map, sum(map(_bytes, entries)))
-
-
-def _split(entries: Sequence[Entry], limit: int) -> list[list[Entry]]:
-    shards: list[list[Entry]] = [[]]
-    room = limit
-    for entry in entries:
-        size = _bytes(entry)
-        if shards[-1] and size > room:
-            shards.append([])
-            room = limit
-        shards[-1].append(entry)
-        room -= size
-    return shards
+    entries = {name: (name, weights.shape(name), weights.dtype(name)) for name in weights}
+    sizes = {name: _bytes(entry) for name, entry in entries.items()}
+    weight_map = in_shards(sizes, SHARD_BYTES)
+    for file, group in groupby(weights, key=weight_map.__getitem__):
+        names = list(group)
+        write_safetensors(folder / file, [entries[name] for name in names], (weights[name] for name in names))
+    for file, content in index_file(weight_map, total_size=sum(sizes.values())).items():
+        (folder / file).write_bytes(content)
 
 
 def _bytes(entry: Entry) -> int:
@@ -158,33 +159,20 @@ def _bytes(entry: Entry) -> int:
     return torch.Size(shape).numel() * dtype.itemsize
 
 
-def shard_names(stem: str, count: int) -> list[str]:
-    """File names of shards as `transformers` numbers them."""
-    if count == 1:
-        return [f"{stem}.safetensors"]
-    return [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
-
-
-def write_index(path: Path, weight_map: Mapping[str, str], total_size: int) -> None:
-    """The index of a sharded model."""
-    values = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def write_safetensors(path: Path, entries: Sequence[Entry], tensors: Iterator[Tensor]) -> None:
+def write_safetensors(path: Path, entries: Sequence[Entry], tensors: Iterable[Tensor]) -> None:
     """A safetensors file, written as its tensors come: the library's own writer wants all of them at once.
 
     Args:
         path: the file.
         entries: name, shape and type of its tensors.
-        tensors: as many are taken as there are entries, in their order.
+        tensors: as many, in the same order.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     place = 0
     for entry in entries:
         name, shape, dtype = entry
         header[name] = {
-            "dtype": SAFETENSORS_TYPES[dtype],
+            "dtype": TYPE_NAMES[dtype],
             "shape": list(shape),
             "data_offsets": [place, place + _bytes(entry)],
         }
@@ -193,8 +181,7 @@ def write_safetensors(path: Path, entries: Sequence[Entry], tensors: Iterator[Te
     encoded += b" " * (-len(encoded) % 8)
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for name, shape, dtype in entries:
-            tensor = next(tensors)
+        for (name, shape, dtype), tensor in zip(entries, tensors, strict=True):
             assert tuple(tensor.shape) == shape, name
             _write_numbers(file, tensor.to(dtype))
 
@@ -208,8 +195,6 @@ def _write_outgoing(published: Published, outgoing: Outgoing, folder: Path) -> N
     """Published weight files, one after the other; a file's tensors are in memory together."""
     weights, shapes = in_our_names(published).files, published_shapes(outgoing.rules, stored_state(published.config))
     makers = {name: (rule, place) for rule in outgoing.rules for place, name in enumerate(rule.theirs)}
-    missing = sorted(set(makers) - set(outgoing.weight_map))
-    assert not missing, f"weights without a file: {missing[:3]}"
     for file in sorted(set(outgoing.weight_map.values())):
         names = [name for name, place in outgoing.weight_map.items() if place == file]
         place = folder / file
@@ -220,7 +205,9 @@ def _write_outgoing(published: Published, outgoing: Outgoing, folder: Path) -> N
         if file.endswith(".safetensors"):
             write_safetensors(place, [(name, shapes[name], types[name]) for name in names], tensors)
         else:
-            torch.save({name: tensor.clone() for name, tensor in zip(names, tensors, strict=True)}, place)
+            # Into an open file, of whose errors the system's own is kept; of a path torch says nothing of the kind.
+            with place.open("wb") as opened:
+                torch.save({name: tensor.clone() for name, tensor in zip(names, tensors, strict=True)}, opened)
 
 
 def _type(rule: Rule, place: int, dtype: torch.dtype) -> torch.dtype:

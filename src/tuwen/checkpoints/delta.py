@@ -12,9 +12,10 @@ from torch import Tensor
 
 from tuwen.checkpoints.adapters import CONFIG, PREFIX, Adapter, read_adapter
 from tuwen.checkpoints.convert import refuse_existing, write_safetensors
-from tuwen.checkpoints.folder import quiet, written_whole
+from tuwen.checkpoints.folder import written_whole
 from tuwen.checkpoints.layouts.base import Published
 from tuwen.checkpoints.opening import DELTA, fingerprint, in_our_names
+from tuwen.checkpoints.refusal import quiet
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
 

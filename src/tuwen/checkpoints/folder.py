@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
+from torch import Tensor
 
+from tuwen.checkpoints.refusal import LONGEST, blamed_on, check_sizes, first_line, quiet
+from tuwen.checkpoints.renames import check_published, unchanged
+from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.processing import TuwenProcessor
 
 NEEDED = ("config.json", "tokenizer_config.json", "processor_config.json")
+# What `transformers` reports of weights that it has loaded.
+REPORTED = (("missing", "missing_keys"), ("unexpected", "unexpected_keys"), ("of wrong shape", "mismatched_keys"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,10 @@ def written_whole(out: Path) -> Iterator[Path]:
 
 
 def _write_failure(error: BaseException) -> str | None:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
+    # torch ends a file that could not be written with an error of its own, in front of the system's.
+    cause = error.__context__ if isinstance(error, RuntimeError) else error
+    if isinstance(cause, OSError):
+        return cause.strerror or str(cause)
     # safetensors reports a full disk as an error of its own, with the system's words inside.
     if type(error).__name__ == "SafetensorError":
         return str(error)
@@ -96,28 +102,43 @@ def save_model(model: TuwenForConditionalGeneration, processor: TuwenProcessor, 
         processor.save_pretrained(folder)
 
 
-def read_config(path: Path) -> TuwenConfig:
+def read_config(path: Path, weights: int | None = None) -> TuwenConfig:
     """The configuration of a model folder; no weight is read.
 
+    Args:
+        path: the folder.
+        weights: how many weights the model has, where not all of them lie in the folder.
+
     Raises:
-        TuwenError: when the folder is missing, incomplete, or of another kind.
+        TuwenError: when the folder is missing, incomplete, or of another kind, or a size in it is absurd.
     """
     if not path.is_dir():
         raise TuwenError(f"{path}: not found; give a model folder, e.g. one that `tuwen build` wrote")
     missing = [name for name in NEEDED if not (path / name).is_file()]
     if missing:
         raise TuwenError(f"{path}: not a Tuwen model folder, it has no {', '.join(missing)}")
-    try:
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        if values.get("model_type") != "tuwen":
-            raise TuwenError(f"model_type is {values.get('model_type')!r}, expected 'tuwen'")
-        config: TuwenConfig = TuwenConfig.from_dict(values)
-        config.check()
-    except TuwenError as error:
-        raise TuwenError(f"{path}/config.json: {error}") from None
-    except Exception as error:
-        raise TuwenError(f"{path}/config.json: cannot be read: {error}") from None
+    where = path / "config.json"
+    values = read_json(where)
+    if values.get("model_type") != "tuwen":
+        raise TuwenError(f"{where}: model_type is {values.get('model_type')!r}, expected 'tuwen'")
+    with blamed_on(where):
+        check_sizes(values, len(WeightFiles.find(path)) if weights is None else weights, where)
+        try:
+            config: TuwenConfig = TuwenConfig.from_dict(values)
+            config.check()
+        except TuwenError as error:
+            raise TuwenError(f"{where}: {str(error)[:LONGEST]}") from None
     return config
+
+
+def stored_state(config: TuwenConfig) -> dict[str, Tensor]:
+    """Names, shapes and nothing else of all weights that a folder holds; a tied output head is not among them."""
+    with torch.device("meta"):
+        model = TuwenForConditionalGeneration(config)
+    state: dict[str, Tensor] = model.state_dict()
+    if config.tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    return state
 
 
 def load_model(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> ModelFolder:
@@ -132,6 +153,10 @@ def load_model(path: Path, device: str | torch.device = "cpu", dtype: torch.dtyp
         TuwenError: when a file is missing or broken, or weights and configuration do not fit.
     """
     config = read_config(path)
+    with blamed_on(path / "config.json"):
+        # `transformers` would make what is missing or of another shape before it says so.
+        state = stored_state(config)
+        check_published(WeightFiles.find(path), unchanged(state), state)
     try:
         with quiet():
             model, report = TuwenForConditionalGeneration.from_pretrained(
@@ -140,20 +165,20 @@ def load_model(path: Path, device: str | torch.device = "cpu", dtype: torch.dtyp
             processor = TuwenProcessor.from_pretrained(path)
     except Exception as error:
         # Whatever a library says about files that it cannot read is a fault of those files.
-        raise TuwenError(f"{path}: cannot be loaded: {error}") from error
-    _check_keys(path, report)
+        raise TuwenError(f"{path}: cannot be loaded: {first_line(error)}") from error
+    check_report(path, report)
     _check_fit(path, config, processor)
     return ModelFolder(model.to(device).eval(), processor)
 
 
-def _check_keys(path: Path, report: dict[str, Any]) -> None:
-    for word, name in (
-        ("missing", "missing_keys"),
-        ("unexpected", "unexpected_keys"),
-        ("of wrong shape", "mismatched_keys"),
-    ):
-        keys = sorted(str(key) for key in report.get(name, ()))
-        if keys:
+def check_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Make sure that `transformers` has loaded all weights of a folder, and no others.
+
+    Raises:
+        TuwenError: naming the first of those that are missing, unexpected or of another shape.
+    """
+    for word, name in REPORTED:
+        if keys := sorted(map(str, report.get(name, ()))):
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise TuwenError(f"{path}: {len(keys)} weights are {word}: {', '.join(keys[:3])}{more}")
 
@@ -170,18 +195,3 @@ def _check_fit(path: Path, config: TuwenConfig, processor: TuwenProcessor) -> No
             f"{path}/tokenizer_config.json: {processor.image_token} has id {processor.image_token_id}, "
             f"but config.json says {config.image_token_id}"
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the progress bars and remarks of `transformers`, whose settings come back afterwards."""
-    level = transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        if bars:
-            transformers.logging.enable_progress_bar()

@@ -14,13 +14,12 @@ from transformers import GenerationConfig
 from transformers.initialization import no_init_weights
 
 from tuwen.checkpoints.adapters import fold, read_adapter
-from tuwen.checkpoints.folder import ModelFolder, load_model, quiet, read_config
+from tuwen.checkpoints.folder import ModelFolder, load_model, read_config, stored_state
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Published, recognise
-from tuwen.checkpoints.refusal import blamed_on, check_sizes
-from tuwen.checkpoints.renames import OurWeights, check_published, our_tensors, same
+from tuwen.checkpoints.refusal import blamed_on, quiet
+from tuwen.checkpoints.renames import OurWeights, check_published, unchanged
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
-from tuwen.models.configuration import TuwenConfig
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.processing import TuwenProcessor
 
@@ -93,20 +92,18 @@ def read_parts(adapter: Path, language: Path, vision: Path) -> Published:
     for folder in (adapter, language, vision):
         if not folder.is_dir():
             raise TuwenError(f"{folder}: not found; give a folder")
-    for name in LAYOUTS.names():
-        layout: Layout = LAYOUTS.get(name)()
-        with blamed_on(adapter / "config.json"):
-            known = layout.recognises_delta(adapter)
-        if known:
-            with blamed_on(adapter):
-                published = layout.read_delta(adapter, language, vision)
-            check(published)
-            return published
-    raise TuwenError(f"{adapter}: not a delta on a language model and a vision encoder in any known layout")
+    layout = recognise(adapter, delta=True)
+    if layout is None:
+        raise TuwenError(f"{adapter}: not a delta on a language model and a vision encoder in any known layout")
+    with blamed_on(adapter):
+        published = layout.read_delta(adapter, language, vision)
+    check(published)
+    return published
 
 
 def _adapted(published: Published, layout: Layout | None, adapter: Path) -> Published:
     if layout is None or (adapter / DELTA).is_file():
+        check(published)
         return _with_delta(in_our_names(published), adapter)
     return layout.adapt(published, adapter)
 
@@ -116,12 +113,11 @@ def _with_delta(base: Published, delta: Path) -> Published:
     adapter = read_adapter(delta)
     _check_base(base, delta)
     config, processor = base.config, base.processor
-    if (delta / "config.json").is_file():
-        config = read_config(delta)
-        with quiet():
-            processor = TuwenProcessor.from_pretrained(delta)
     files = fold(base.files, adapter)
-    rules = [same(name, name) for name in stored_state(config)]
+    if (delta / "config.json").is_file():
+        config = read_config(delta, len(files))
+        processor = TuwenProcessor.from_pretrained(delta)
+    rules = unchanged(stored_state(config))
     return replace(base, config=config, processor=processor, files=files, rules=rules, keep={})
 
 
@@ -143,23 +139,13 @@ def fingerprint(tensor: Tensor) -> str:
 
 def in_our_names(published: Published) -> Published:
     """The same folder as if its weights were stored under our names."""
-    state = stored_state(published.config)
-    check(published)
-    files = OurWeights(published.files, published.rules, state)
-    return replace(published, layout=OWN, files=files, rules=[same(name, name) for name in files], keep={})
-
-
-def _check_own_sizes(path: Path) -> None:
-    """Before a model of an absurd size is made; a folder that lacks something is left to who reads it."""
-    if any(path.glob("model*.safetensors")):
-        check_sizes(read_json(path / "config.json"), len(WeightFiles.find(path)), path / "config.json")
+    files = OurWeights(published.files, published.rules, stored_state(published.config))
+    return replace(published, layout=OWN, files=files, rules=unchanged(files), keep={})
 
 
 def _read_own(path: Path) -> Published:
-    _check_own_sizes(path)
     config = read_config(path)
-    with quiet():
-        processor = TuwenProcessor.from_pretrained(path)
+    processor = TuwenProcessor.from_pretrained(path)
     generation = path / "generation_config.json"
     files = WeightFiles.find(path)
     names = list(stored_state(config))
@@ -169,19 +155,9 @@ def _read_own(path: Path) -> Published:
         processor=processor,
         generation=read_json(generation) if generation.is_file() else {},
         files=files,
-        rules=[same(name, name) for name in names],
+        rules=unchanged(names),
         dtype=files.dtype(names[0]) if names[0] in files else torch.float32,
     )
-
-
-def stored_state(config: TuwenConfig) -> dict[str, Tensor]:
-    """Names, shapes and nothing else of all weights that a folder holds; a tied output head is not among them."""
-    with torch.device("meta"):
-        model = TuwenForConditionalGeneration(config)
-    state: dict[str, Tensor] = model.state_dict()
-    if config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    return state
 
 
 def check(published: Published) -> None:
@@ -194,8 +170,7 @@ def check(published: Published) -> None:
     with blamed_on(files.folder / "generation_config.json"):
         GenerationConfig(**published.generation)
     with blamed_on(files.folder / "config.json"):
-        state = stored_state(config)
-        check_published(files, published.rules, state, published.ignored)
+        check_published(files, published.rules, stored_state(config), published.ignored)
         if len(published.processor.tokenizer) > config.text_config.vocab_size:
             raise TuwenError(
                 f"{files.folder}: its tokenizer has {len(published.processor.tokenizer)} entries, "
@@ -214,15 +189,15 @@ def load_published(
         dtype: of the weights; as published unless said.
 
     Raises:
-        TuwenError: when a weight is missing, unexpected, of the wrong shape, or cannot be read.
+        TuwenError: when a weight cannot be read.
     """
-    check(published)
     with no_init_weights(), _default_dtype(dtype or published.dtype):
         model = TuwenForConditionalGeneration(published.config)
     places = {name: tensor.detach() for name, tensor in model.state_dict(keep_vars=True).items()}
+    weights = OurWeights(published.files, published.rules, places)
     with torch.no_grad():
-        for name, tensor in our_tensors(published.files, published.rules):
-            places[name].copy_(tensor)
+        for name in weights:
+            places[name].copy_(weights[name])
     model.tie_weights()
     with quiet():
         model.generation_config = GenerationConfig(**published.generation)
@@ -242,7 +217,6 @@ def open_model(
         TuwenError: as ``read_folder`` and ``load_published``.
     """
     if adapter is None and path.is_dir() and is_own(path):
-        _check_own_sizes(path)
         return load_model(path, device, dtype)
     return load_published(read_folder(path, adapter), device, dtype)
 

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tuwen.checkpoints.folder import quiet
+import transformers
+
 from tuwen.config import TuwenError
 
 # Settings of which every one more is a layer, and so at least a weight.
-DEPTHS = ("num_hidden_layers", "num_layers", "layers")
+DEPTHS = ("num_hidden_layers", "num_layers", "layers", "depth")
 # Others that must be whole numbers above 0 where they are a number at all.
 SIZES = (
     "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
@@ -22,6 +23,21 @@ LARGEST = 2**24
 # Pictures of this many pixels on a side are made before any weight is looked at.
 LARGEST_PICTURE = 2**14
 LONGEST = 300
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress bars and remarks of `transformers`, whose settings come back afterwards."""
+    level = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()
 
 
 @contextmanager
@@ -38,17 +54,17 @@ def blamed_on(where: str | Path) -> Iterator[None]:
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except TuwenError as error:
-        raise TuwenError(one_line(error)) from error.__cause__
+    except TuwenError:
+        raise
     except Exception as error:
         # Libraries raise anything for values that they were not written for.
         kind = type(error).__name__
-        raise TuwenError(f"{where}: cannot be used: {kind}: {one_line(error)[:LONGEST]}") from error
+        raise TuwenError(f"{where}: cannot be used: {kind}: {str(error)[:LONGEST]}") from error
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error without its line breaks."""
-    return " ".join(str(error).splitlines())
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, or the kind of error where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip()[:LONGEST]
 
 
 def check_sizes(values: Mapping[str, Any], weights: int, where: str | Path) -> None:
@@ -62,14 +78,21 @@ def check_sizes(values: Mapping[str, Any], weights: int, where: str | Path) -> N
     Raises:
         TuwenError: naming the key.
     """
-    limits = {**dict.fromkeys(SIZES, LARGEST), "image_size": LARGEST_PICTURE, **dict.fromkeys(DEPTHS, weights)}
+    limits = {
+        **dict.fromkeys(SIZES, (1, LARGEST)),
+        "image_size": (1, LARGEST_PICTURE),
+        **dict.fromkeys(DEPTHS, (1, weights)),
+        # Of a connector, some of which can do without.
+        "depth": (0, weights),
+    }
     for key, value in values.items():
-        if isinstance(value, Mapping) and key not in limits:
-            check_sizes(value, weights, f"{where}: {key}")
-        elif key not in limits or value is None or isinstance(value, list):
-            continue
-        elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise TuwenError(f"{where}: {key}: expected a whole number above 0; found {value!r}")
-        elif value > limits[key]:
-            there = f", as the weight files hold {weights} weights" if key in DEPTHS else ""
-            raise TuwenError(f"{where}: {key}: expected {limits[key]} at most{there}; found {value}")
+        if key not in limits:
+            if isinstance(value, Mapping):
+                check_sizes(value, weights, f"{where}: {key}")
+        elif value is not None and not isinstance(value, list):
+            least, most = limits[key]
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                there = f", as the weight files hold {weights} weights" if key in DEPTHS else ""
+                raise TuwenError(
+                    f"{where}: {key}: expected a whole number from {least} to {most}{there}; found {value!r}"
+                )

@@ -6,8 +6,9 @@ our tensors, real or on the ``meta`` device, put backwards through the rules are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,6 +45,11 @@ def same(theirs: str, ours: str) -> Rule:
     return Rule(theirs=(theirs,), ours=(ours,))
 
 
+def unchanged(names: Iterable[str]) -> list[Rule]:
+    """All tensors under their own names."""
+    return [same(name, name) for name in names]
+
+
 def stacked(theirs: str, ours: Sequence[str]) -> Rule:
     """Several tensors of ours, of equal shape, that are published one below the other (query, key, value …)."""
     return Rule(
@@ -69,12 +75,6 @@ def interleaved(theirs: str, ours: str, heads: int, parts: int = 3) -> Rule:
     )
 
 
-def transposed(theirs: str, ours: str) -> Rule:
-    """A matrix published as its transpose."""
-    turn: Change = lambda tensors: [tensors[0].T.contiguous()]  # noqa: E731
-    return Rule(theirs=(theirs,), ours=(ours,), forward=turn, backward=turn)
-
-
 def published_shapes(rules: Iterable[Rule], ours: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Names and shapes that a published folder must hold, from our tensors (on ``meta``, for one)."""
     shapes: dict[str, tuple[int, ...]] = {}
@@ -85,7 +85,10 @@ def published_shapes(rules: Iterable[Rule], ours: Mapping[str, Tensor]) -> dict[
 
 
 def check_published(
-    files: WeightFiles, rules: Sequence[Rule], ours: Mapping[str, Tensor], ignored: Callable[[str], bool]
+    files: WeightFiles,
+    rules: Sequence[Rule],
+    ours: Mapping[str, Tensor],
+    ignored: Callable[[str], bool] = lambda name: False,
 ) -> None:
     """Make sure that what is on the disk is what the rules want, before anything is read.
 
@@ -119,7 +122,9 @@ def _listed(names: Sequence[str], word: str) -> str:
 
 
 class OurWeights(WeightFiles):
-    """Published weights under our names; each is read and changed when it is asked for.
+    """Published weights under our names; each is read and changed when it is asked for, in the order of the files.
+
+    Of several that are published as one, the rest wait until they are asked for or a tensor of another rule is.
 
     Args:
         files: the published weights.
@@ -129,24 +134,21 @@ class OurWeights(WeightFiles):
 
     def __init__(self, files: WeightFiles, rules: Iterable[Rule], shapes: Mapping[str, Tensor]) -> None:
         super().__init__(files.folder, [])
+        self._waiting: dict[str, Tensor] = {}
         order: dict[str, int] = {}
         for name in files:
             order.setdefault(files.file(name), len(order))
         # In the order of the files, so that who goes through all of them opens each once.
         for rule in sorted(rules, key=lambda one: order.get(files.file(one.theirs[0]), 0)):
-            for place, name in enumerate(rule.ours):
+            for name in rule.ours:
                 first = rule.theirs[0]
                 self._files[name] = files.file(first)
                 self._shapes[name] = (tuple(shapes[name].shape), files.dtype(first))
-                self._readers[name] = _reader(files, rule, place)
+                self._readers[name] = partial(self._changed, files, rule, name)
 
-
-def _reader(files: WeightFiles, rule: Rule, place: int) -> Callable[[], Tensor]:
-    return lambda: rule.forward([files[name] for name in rule.theirs])[place]
-
-
-def our_tensors(files: Mapping[str, Tensor] | WeightFiles, rules: Iterable[Rule]) -> Iterator[tuple[str, Tensor]]:
-    """Published weights as ours, one rule at a time."""
-    for rule in rules:
-        tensors = rule.forward([files[name] for name in rule.theirs])
-        yield from zip(rule.ours, tensors, strict=True)
+    def _changed(self, files: WeightFiles, rule: Rule, name: str) -> Tensor:
+        if name not in self._waiting:
+            self._waiting.clear()
+            tensors = rule.forward([files[theirs] for theirs in rule.theirs])
+            self._waiting.update(zip(rule.ours, tensors, strict=True))
+        return self._waiting.pop(name)

@@ -13,10 +13,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tuwen.checkpoints.refusal import first_line
 from tuwen.config import TuwenError
 
 # In this order, as `transformers` looks for them.
 STEMS = ("model.safetensors", "pytorch_model.bin")
+SAFETENSORS_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 class WeightFiles:
@@ -25,22 +38,21 @@ class WeightFiles:
     Args:
         folder: what file names are relative to.
         files: weight files; all their tensors are known afterwards, none is read.
-        prefix: put before every name.
 
     Raises:
         TuwenError: naming a file that is missing, truncated, holds code, or repeats a name.
     """
 
-    def __init__(self, folder: Path, files: Iterable[str | Path], prefix: str = "") -> None:
+    def __init__(self, folder: Path, files: Iterable[str | Path]) -> None:
         self.folder = folder
         self._readers: dict[str, Callable[[], Tensor]] = {}
         self._files: dict[str, str] = {}
         self._shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
         for file in dict.fromkeys(map(str, files)):
-            self._add(file, prefix)
+            self._add(file)
 
     @classmethod
-    def find(cls, folder: Path, prefix: str = "", stems: Iterable[str] = STEMS) -> WeightFiles:
+    def find(cls, folder: Path, stems: Iterable[str] = STEMS) -> WeightFiles:
         """The weights of a folder in the naming of `transformers`: whole or in shards with an index.
 
         Raises:
@@ -49,13 +61,13 @@ class WeightFiles:
         """
         for stem in stems:
             if (folder / f"{stem}.index.json").is_file():
-                return cls._indexed(folder, f"{stem}.index.json", prefix)
+                return cls._indexed(folder, f"{stem}.index.json")
             if (folder / stem).is_file():
-                return cls(folder, [stem], prefix)
+                return cls(folder, [stem])
         raise TuwenError(f"{folder}: no weights; expected {' or '.join(stems)}, whole or with an index")
 
     @classmethod
-    def _indexed(cls, folder: Path, index: str, prefix: str) -> WeightFiles:
+    def _indexed(cls, folder: Path, index: str) -> WeightFiles:
         weight_map = read_json(folder / index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise TuwenError(f"{folder / index}: weight_map: expected tensor names with their files")
@@ -65,9 +77,9 @@ class WeightFiles:
                 raise TuwenError(f"{folder / index}: weight_map: {file!r} is not the name of a file beside it")
             if not (folder / file).is_file():
                 raise TuwenError(f"{folder / file}: this shard is missing; {index} names it")
-        found = cls(folder, files, prefix)
+        found = cls(folder, files)
         for name, file in weight_map.items():
-            if found._files.get(prefix + name) != file:
+            if found._files.get(name) != file:
                 raise TuwenError(f"{folder / file}: {name} is missing; {index} says that it is there")
         return found
 
@@ -102,7 +114,7 @@ class WeightFiles:
         try:
             return reader()
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise TuwenError(f"{self.path(name)}: {name} cannot be read: {_first_line(error)}") from None
+            raise TuwenError(f"{self.path(name)}: {name} cannot be read: {first_line(error)}") from None
 
     def path(self, name: str) -> Path:
         """The file that holds a tensor."""
@@ -120,16 +132,15 @@ class WeightFiles:
         """Type of a tensor's numbers; nothing is read."""
         return self._shapes[name][1]
 
-    def _add(self, file: str, prefix: str) -> None:
+    def _add(self, file: str) -> None:
         path = self.folder / file
         if not path.is_file():
             raise TuwenError(f"{path}: this weight file is missing")
         found = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
         for name, (shape, dtype, reader) in found.items():
-            full = prefix + name
-            if full in self._files:
-                raise TuwenError(f"{path}: {name} is in {self.path(full)} too")
-            self._files[full], self._shapes[full], self._readers[full] = file, (shape, dtype), reader
+            if name in self._files:
+                raise TuwenError(f"{path}: {name} is in {self.path(name)} too")
+            self._files[name], self._shapes[name], self._readers[name] = file, (shape, dtype), reader
 
 
 _Entry = tuple[tuple[int, ...], torch.dtype, Callable[[], Tensor]]
@@ -141,9 +152,9 @@ def _safetensors(path: Path) -> dict[str, _Entry]:
             names = list(opened.keys())
             slices = {name: opened.get_slice(name) for name in names}
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
-            dtypes = {name: _DTYPES[part.get_dtype()] for name, part in slices.items()}
+            dtypes = {name: SAFETENSORS_TYPES[part.get_dtype()] for name, part in slices.items()}
     except (OSError, SafetensorError) as error:
-        raise TuwenError(f"{path}: cannot be read as safetensors: {_first_line(error)}") from None
+        raise TuwenError(f"{path}: cannot be read as safetensors: {first_line(error)}") from None
     except KeyError as error:
         raise TuwenError(f"{path}: numbers of type {error} are not known") from None
 
@@ -156,20 +167,6 @@ def _safetensors(path: Path) -> dict[str, _Entry]:
         return read
 
     return {name: (shapes[name], dtypes[name], reader(name)) for name in names}
-
-
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 
 
 def _pickle(path: Path) -> dict[str, _Entry]:
@@ -202,9 +199,14 @@ def _open_pickle(path: Path, stamp: int) -> dict[str, Tensor]:
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and value.is_cpu
+        for name, value in state.items()
     ):
         raise TuwenError(f"{path}: expected a mapping of names to tensors")
+    for name, value in state.items():
+        # Strides of 0 let a few bytes claim to be a tensor of any size.
+        if value.nbytes > value.untyped_storage().nbytes():
+            raise TuwenError(f"{path}: {name} has shape {list(value.shape)}, more numbers than are stored for it")
     return {name: value.detach() for name, value in state.items()}
 
 
@@ -215,17 +217,13 @@ def _load(path: Path, *, mmap: bool) -> Any:
 def _unreadable(path: Path, error: Exception) -> TuwenError:
     if "weights_only" in str(error).lower() or "Unsupported" in str(error):
         return TuwenError(f"{path}: holds more than tensors ({_global_named(error)}); refused, nothing in it was run")
-    return TuwenError(f"{path}: cannot be read as weights, it may be truncated: {_first_line(error)}")
+    return TuwenError(f"{path}: cannot be read as weights, it may be truncated: {first_line(error)}")
 
 
 def _global_named(error: Exception) -> str:
     """The thing that a pickle wanted to call, out of torch's long advice."""
     found = re.search(r"(?:GLOBAL|global) (?!torch\.)`?([\w.]+)", str(error))
     return found[1] if found else "code"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -238,8 +236,9 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TuwenError(f"{path}: this file is missing") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TuwenError(f"{path}: cannot be read as JSON: {_first_line(error)}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        # Not all are errors of the decoder: numbers of thousands of digits and thousands of brackets are others.
+        raise TuwenError(f"{path}: cannot be read as JSON: {first_line(error)}") from None
     if not isinstance(value, dict):
         raise TuwenError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tuwen import __version__
-from tuwen.cli import build, chat, convert, delta, describe, export, merge, parity, quickstart, train
+from tuwen.cli import build, chat, convert, data, delta, describe, export, merge, parity, quickstart, train
 from tuwen.config import TuwenError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ for name, verb in {
     "parity": parity,
 }.items():
     app.command(name)(verb.command)
+app.add_typer(data.app, name="data")
 
 # On import `torchao`, which others import where it is installed, lists the GPU kernels that it cannot use here.
 NOISY = ("torchao", "torch.utils._pytree")

@@ -5,21 +5,27 @@ Shape legend: R rows, L tokens of a row, P tiles of all pictures, T connector to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tuwen.config import TuwenError
-from tuwen.data.pack import Packed, TokenSequence, pack
-from tuwen.data.sample import Region, Sample
+from tuwen.data.bad_samples import BadSample, BadSampleLog
+from tuwen.data.fitting import Fitted, TooLong, fit
+from tuwen.data.media import fetch
+from tuwen.data.pack import Packed, TokenSequence, pack, share_prefix
+from tuwen.data.sample import Region, Sample, Stored
 from tuwen.data.source import Group, Mixture
 from tuwen.models.processing import TuwenProcessor
+from tuwen.vision import ImagePolicy
+from tuwen.vision.pictures import PictureError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +43,8 @@ class Batch:
         region_tokens: the word's token, [words].
         region_weights: its share of the place's target, [words].
         samples: how many samples the batch holds.
-        pictures: how many pictures.
+        pictures: how many tiles its pictures have.
+        notes: samples that were left out of it or shortened.
     """
 
     input_ids: Tensor
@@ -51,6 +58,7 @@ class Batch:
     region_weights: Tensor
     samples: int
     pictures: int
+    notes: list[BadSample] = field(default_factory=list)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -61,6 +69,15 @@ class Batch:
         return Batch(**moved)
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """What goes into a row together: samples about the same pictures."""
+
+    sequences: list[TokenSequence]
+    pixels: np.ndarray
+    regions: tuple[Region, ...]
+
+
 class Collator:
     """Groups of samples → ``Batch``.
 
@@ -69,6 +86,7 @@ class Collator:
         token_grid: rows and columns of a picture's tokens, where regions are trained; else None.
         answers: whether conversations are trained; without them a batch has pictures and regions alone.
         max_length: tokens of a row at most; as the longest group unless said.
+        too_long: what becomes of a sample that is longer, see ``fit``.
         length_exponent: a sample's weight is the number of its trained tokens to this power; 0 gives each token
             the same weight, -1 each sample, -0.5 lies between.
     """
@@ -80,46 +98,73 @@ class Collator:
         token_grid: tuple[int, int] | None = None,
         answers: bool = True,
         max_length: int | None = None,
+        too_long: TooLong = "shorten",
         length_exponent: float = 0.0,
     ) -> None:
         self.processor = processor
         self.token_grid = token_grid
         self.answers = answers
         self.max_length = max_length
+        self.too_long = too_long
         self.length_exponent = length_exponent
         self._word_tokens: dict[str, list[int]] = {}
 
     def __call__(self, groups: Sequence[Group]) -> Batch:
-        """Render, pack and stack.
-
-        Raises:
-            TuwenError: naming a sample without a trained token, with pictures that differ in number from
-                their places, or too long; or the file of a picture that cannot be opened.
-        """
-        sequences: list[list[TokenSequence]] = []
-        pixels: list[np.ndarray] = []
-        regions: list[tuple[Region, ...]] = []
-        for group in (part for whole in groups for part in _by_pictures(whole)):
-            opened = [self.processor.policy.open(image) for image in group[0].images]
-            lengths = [self.processor.num_image_tokens(*image.size) for image in opened]
-            sequences.append([self._sequence(sample, lengths) for sample in group] if self.answers else [])
-            tiles = [self.processor.policy.apply(image) for image in opened]
-            pixels.append(np.concatenate(tiles) if tiles else self.processor.image_processor.no_pixels())
-            regions.append(group[0].regions)
-        if self.answers:
-            packed = pack(sequences, self.processor.tokenizer.pad_token_id, self.max_length)
+        """Render, pack and stack; a sample that cannot be used is left out and named in the batch's notes."""
+        notes: list[BadSample] = []
+        items = [item for whole in groups for same in _by_pictures(whole) for item in self._items(same, notes)]
+        pad = self.processor.tokenizer.pad_token_id
+        if not self.answers:
+            packed = Packed.without_rows(len(items))
+        elif not items:
+            # Processes that train together must all call the model.
+            packed = Packed.blank(pad)
         else:
-            packed = Packed.without_rows(len(sequences))
-        ordered = [pixels[item] for item in packed.items]
-        words = self._region_words([regions[item] for item in packed.items], [len(tiles) for tiles in ordered])
-        return self._batch(packed, np.concatenate(ordered), words, sum(len(group) for group in groups))
+            packed = pack([item.sequences for item in items], pad, self.max_length)
+        ordered = [items[place] for place in packed.items]
+        words = self._region_words([item.regions for item in ordered], [len(item.pixels) for item in ordered])
+        left_out = sum(note.left_out for note in notes)
+        samples = sum(len(group) for group in groups) - left_out
+        pixels = np.concatenate([self.processor.image_processor.no_pixels(), *(item.pixels for item in ordered)])
+        return self._batch(packed, pixels, words, samples=samples, notes=notes)
 
-    def _sequence(self, sample: Sample, lengths: Sequence[int]) -> TokenSequence:
-        rendered = self.processor.renderer.render(sample.messages, lengths, name=sample.id)
-        trained = sum(label >= 0 for label in rendered.labels)
-        if not trained:
-            raise TuwenError(f"{sample.id}: no token of it is trained; its last message must be the assistant's")
-        weight = float(trained) ** self.length_exponent
+    def _items(self, group: Group, notes: list[BadSample]) -> Iterator[_Item]:
+        """Samples about the same pictures, in as many items as their length takes."""
+        try:
+            opened = [self.processor.policy.open(fetch(image)) for image in group[0].images]
+        except PictureError as error:
+            notes += [_note(sample, str(error)) for sample in group]
+            return
+        if not self.answers:
+            yield _Item([], self._pixels(opened, self.processor.policy), group[0].regions)
+            return
+        together: list[TokenSequence] = []
+        for sample in group:
+            try:
+                fitted = fit(sample, opened, self.processor, self.max_length, self.too_long)
+            except TuwenError as error:
+                notes.append(_note(sample, str(error)))
+                continue
+            sequence = self._sequence(sample, fitted)
+            if fitted.change:
+                # Its pictures are fewer or cut otherwise than those of the others.
+                notes.append(_note(sample, fitted.change, left_out=False))
+                yield _Item([sequence], self._pixels(opened[: fitted.pictures], fitted.policy), sample.regions)
+                continue
+            if together and self.max_length is not None and _length([*together, sequence]) > self.max_length:
+                yield _Item(together, self._pixels(opened, self.processor.policy), group[0].regions)
+                together = []
+            together.append(sequence)
+        if together:
+            yield _Item(together, self._pixels(opened, self.processor.policy), group[0].regions)
+
+    def _pixels(self, opened: Sequence[PIL.Image.Image], policy: ImagePolicy) -> np.ndarray:
+        tiles = [policy.apply(image) for image in opened]
+        return np.concatenate(tiles) if tiles else self.processor.image_processor.no_pixels()
+
+    def _sequence(self, sample: Sample, fitted: Fitted) -> TokenSequence:
+        rendered = fitted.rendered
+        weight = float(sum(label >= 0 for label in rendered.labels)) ** self.length_exponent
         return TokenSequence(input_ids=rendered.input_ids, labels=rendered.labels, weight=weight, name=sample.id)
 
     def _region_words(
@@ -159,7 +204,9 @@ class Collator:
         packed: Packed,
         pixels: np.ndarray,
         words: tuple[list[int], list[int], list[float]],
+        *,
         samples: int,
+        notes: list[BadSample],
     ) -> Batch:
         return Batch(
             input_ids=torch.from_numpy(packed.input_ids),
@@ -173,7 +220,17 @@ class Collator:
             region_weights=torch.tensor(words[2], dtype=torch.float32),
             samples=samples,
             pictures=len(pixels),
+            notes=notes,
         )
+
+
+def _length(sequences: Sequence[TokenSequence]) -> int:
+    return sum(len(segment.input_ids) for segment in share_prefix(sequences))
+
+
+def _note(sample: Sample, reason: str, *, left_out: bool = True) -> BadSample:
+    shard, position = (sample.origin.shard, sample.origin.position) if sample.origin else (sample.source, -1)
+    return BadSample(sample=sample.id, shard=shard, position=position, reason=reason, left_out=left_out)
 
 
 def cells_of(region: Region, rows: int, columns: int) -> list[int]:
@@ -194,72 +251,80 @@ def cells_of(region: Region, rows: int, columns: int) -> list[int]:
 
 def _by_pictures(group: Group) -> Iterator[Group]:
     """Samples of a group that have the very same pictures, and each text-only sample alone."""
-    found: dict[tuple[Path | bytes | int, ...], list[Sample]] = {}
+    found: dict[tuple[Path | bytes | Stored | int, ...], list[Sample]] = {}
     for sample in group:
         if not sample.images:
             yield (sample,)
             continue
-        key = tuple(image if isinstance(image, Path | bytes) else id(image) for image in sample.images)
+        key = tuple(id(image) if isinstance(image, PIL.Image.Image) else image for image in sample.images)
         found.setdefault(key, []).append(sample)
     yield from (tuple(samples) for samples in found.values())
 
 
-class _Steps(Dataset["list[Batch] | TuwenError"]):
-    """Step number → its batches; a pure function of the seed and the number."""
+class StepGroups(Protocol):
+    """Says of which groups the batches of a step are made; a pure function of its number."""
 
-    def __init__(
-        self, mixture: Mixture, collator: Collator, *, seed: int, groups: int, batches: int, rank: int, world: int
-    ) -> None:
-        self.mixture, self.collator, self.seed = mixture, collator, seed
-        self.groups, self.batches, self.rank, self.world = groups, batches, rank, world
-
-    def __getitem__(self, step: int) -> list[Batch] | TuwenError:
-        # Raised in a worker, it would arrive with that worker's traceback inside its one line.
-        try:
-            return self._batches(step)
-        except TuwenError as error:
-            return error
-
-    def _batches(self, step: int) -> list[Batch]:
-        result = []
-        for number in range(self.batches):
-            first = ((step * self.batches + number) * self.world + self.rank) * self.groups
-            here = [self.mixture.group(self.seed, index) for index in range(first, first + self.groups)]
-            result.append(self.collator(here))
-        return result
+    def __call__(self, step: int) -> Sequence[Sequence[Group]]:
+        """The groups of each batch of this process."""
 
 
-def step_batches(
-    mixture: Mixture,
-    collator: Collator,
-    *,
-    steps: range,
-    seed: int,
-    groups: int,
-    batches: int = 1,
-    rank: int = 0,
-    world: int = 1,
-    workers: int = 1,
-) -> Iterator[list[Batch]]:
-    """The batches of each step, made ahead of time in worker processes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnSteps:
+    """Steps of an endless mixture, so many groups a batch.
 
-    Args:
+    Attributes:
         mixture: where groups come from.
-        collator: makes batches of them.
-        steps: which steps; any may be the first, and none before it is computed.
         seed: of the order.
         groups: groups (mostly pictures) in a batch.
         batches: batches of a step that this process accumulates.
         rank: this process among those that train.
         world: how many there are.
+    """
+
+    mixture: Mixture
+    seed: int
+    groups: int
+    batches: int = 1
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, step: int) -> list[list[Group]]:
+        """The groups of each batch."""
+        result = []
+        for number in range(self.batches):
+            first = ((step * self.batches + number) * self.world + self.rank) * self.groups
+            result.append([self.mixture.group(self.seed, index) for index in range(first, first + self.groups)])
+        return result
+
+
+class _Steps(Dataset["list[Batch] | TuwenError"]):
+    """Step number → its batches."""
+
+    def __init__(self, groups: StepGroups, collator: Collator) -> None:
+        self.groups, self.collator = groups, collator
+
+    def __getitem__(self, step: int) -> list[Batch] | TuwenError:
+        # Raised in a worker, it would arrive with that worker's traceback inside its one line.
+        try:
+            return [self.collator(groups) for groups in self.groups(step)]
+        except TuwenError as error:
+            return error
+
+
+def step_batches(groups: StepGroups, collator: Collator, *, steps: range, workers: int = 1) -> Iterator[list[Batch]]:
+    """The batches of each step, made ahead of time in worker processes.
+
+    Args:
+        groups: says what a step is made of.
+        collator: makes batches of it.
+        steps: which steps; any may be the first, and none before it is computed.
         workers: processes that make batches; 0 makes them in this one.
 
     Raises:
-        TuwenError: when a sample or picture cannot be used, naming it.
+        TuwenError: when a step cannot be made, saying why.
     """
-    dataset = _Steps(mixture, collator, seed=seed, groups=groups, batches=batches, rank=rank, world=world)
     loader: DataLoader[list[Batch] | TuwenError] = DataLoader(
-        dataset,
+        _Steps(groups, collator),
         sampler=steps,
         batch_size=None,
         num_workers=workers,
@@ -269,3 +334,16 @@ def step_batches(
         if isinstance(made, TuwenError):
             raise made
         yield made
+
+
+def noted(steps: Iterable[list[Batch]], log: BadSampleLog) -> Iterator[list[Batch]]:
+    """The same batches, while ``log`` is told of what was left out of them.
+
+    Raises:
+        TuwenError: when it was too much.
+    """
+    seen = 0
+    for batches in steps:
+        seen += sum(batch.samples for batch in batches)
+        log.add([note for batch in batches for note in batch.notes], seen)
+        yield batches

@@ -87,6 +87,19 @@ class Packed:
             items=list(range(items)),
         )
 
+    @classmethod
+    def blank(cls, pad_token_id: int) -> Packed:
+        """One row of one place that is not trained, where no sample of a batch can be used."""
+        ids = np.full((1, 1), pad_token_id, dtype=np.int64)
+        return cls(
+            input_ids=ids,
+            labels=np.full((1, 1), IGNORE_INDEX, dtype=np.int64),
+            weights=np.zeros((1, 1), dtype=np.float32),
+            position_ids=np.zeros((1, 1), dtype=np.int64),
+            segments=np.zeros((1, 1), dtype=np.int64),
+            parents=np.full((1, 1), NO_PARENT, dtype=np.int64),
+        )
+
     def attention_mask(self) -> np.ndarray:
         """Who sees whom: bool [R, 1, L, L], true where the row's place sees the column's place."""
         length = self.segments.shape[1]

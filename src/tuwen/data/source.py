@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from pydantic import Field
 
 from tuwen.config import Registry, StrictConfig, TuwenError, parse_config
+from tuwen.data.bad_samples import BadSample
+from tuwen.data.mixture import SourceShare
 from tuwen.data.sample import Sample
 
 Group = tuple[Sample, ...]
 
 _HERE = "tuwen.data"
-SOURCES = Registry("data source", {"synth": f"{_HERE}.synth_source", "llava": f"{_HERE}.formats.llava"})
+SOURCES = Registry("data source", {"synth": f"{_HERE}.synth_source", "data": f"{_HERE}.data_source"})
 
 
 class Source(Protocol):
@@ -29,21 +30,19 @@ class Source(Protocol):
     def size(self) -> int | None:
         """How many groups there are; None when there is no end of them."""
 
+    @property
+    def samples(self) -> int | None:
+        """How many samples there are; None when there is no end of them."""
+
+    @property
+    def bad(self) -> Sequence[BadSample]:
+        """Samples that it had to leave out."""
+
     def group(self, seed: int, index: int) -> Group:
         """Group number ``index`` (below ``size``); a pure function of both arguments."""
 
     def texts(self, seed: int, count: int) -> list[str]:
         """About ``count`` texts as they occur in the samples, for training a tokenizer."""
-
-
-class SourceSettings(StrictConfig):
-    """What every entry of ``data.sources`` has beside its own settings.
-
-    Attributes:
-        weight: how often groups are drawn from it, relative to the other sources.
-    """
-
-    weight: float = Field(default=1.0, gt=0)
 
 
 BLOCK = 1024
@@ -58,14 +57,15 @@ class Mixture:
 
     Args:
         sources: the sources.
-        weights: how often each is drawn from, relative to the others.
+        shares: how often each is drawn from, by their weights; 1 unless said.
 
     Raises:
         TuwenError: when a weight is below a thousandth of all together.
     """
 
-    def __init__(self, sources: Sequence[Source], weights: Sequence[float]) -> None:
-        self.sources = list(sources)
+    def __init__(self, sources: Sequence[Source], shares: Sequence[SourceShare]) -> None:
+        self.sources, self.shares = list(sources), list(shares)
+        weights = [share.weight or 1.0 for share in shares]
         share = np.asarray(weights, dtype=np.float64) / float(sum(weights)) * BLOCK
         counts = np.floor(share).astype(int)
         for place in np.argsort(counts - share)[: BLOCK - counts.sum()]:
@@ -89,6 +89,17 @@ class Mixture:
         order = np.random.default_rng([seed, turn, chosen]).permutation(source.size)
         return source.group(seed, int(order[place]))
 
+    @property
+    def samples(self) -> int | None:
+        """Samples of all sources together; None when one has no end."""
+        counts = [source.samples for source in self.sources]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    @property
+    def bad(self) -> list[BadSample]:
+        """Samples that the sources had to leave out."""
+        return [bad for source in self.sources for bad in source.bad]
+
     def _shuffled(self, seed: int, number: int) -> np.ndarray:
         if self._block is None or self._block[0] != (seed, number):
             order = np.random.default_rng([seed, number]).permutation(self._deck)
@@ -108,15 +119,15 @@ def parse_sources(entries: Sequence[Mapping[str, Any]], where: str = "data.sourc
     """
     if not entries:
         raise TuwenError(f"{where}: name at least one source")
-    sources, weights = [], []
+    sources, shares = [], []
     for place, entry in enumerate(entries):
         here = f"{where}.{place}"
         settings = dict(entry)
         name = settings.pop("type", None)
         if not isinstance(name, str):
             raise TuwenError(f"{here}.type: name a source, one of {', '.join(SOURCES.names())}")
-        common = {"weight": settings.pop("weight")} if "weight" in settings else {}
-        weights.append(parse_config(SourceSettings, common, here).weight)
+        common = {key: settings.pop(key) for key in SourceShare.model_fields if key in settings}
+        shares.append(parse_config(SourceShare, common, here))
         kind = SOURCES.get(name)
         sources.append(kind(parse_config(kind.config_class, settings, here)))
-    return Mixture(sources, weights)
+    return Mixture(sources, shares)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from tuwen.data.bad_samples import BadSample
 from tuwen.data.sample import Sample
 from tuwen.data.source import SOURCES, Group
 from tuwen.data.synth import SynthConfig, Synthesiser
@@ -26,6 +28,9 @@ class SynthSource:
     def size(self) -> int | None:
         """Without end."""
         return None
+
+    samples = size
+    bad: Sequence[BadSample] = ()
 
     def group(self, seed: int, index: int) -> Group:
         """The samples of a drawn picture."""

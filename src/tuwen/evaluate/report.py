@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 
 from tuwen.config import TuwenError
+from tuwen.data.media import fetch
 from tuwen.evaluate.held_out import Outcome, TaskScore
 from tuwen.vision import open_picture
 
@@ -116,7 +117,7 @@ def pick(outcomes: Sequence[Outcome], right: int = 3, wrong: int = 2) -> list[Ou
 
 def _card(outcome: Outcome) -> dict[str, Any]:
     stream = io.BytesIO()
-    picture = open_picture(outcome.sample.images[0])
+    picture = open_picture(fetch(outcome.sample.images[0]))
     picture.thumbnail((256, 256))
     picture.save(stream, format="PNG", optimize=True)
     return {

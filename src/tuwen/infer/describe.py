@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tuwen.chat.messages import Image, Message
-from tuwen.checkpoints.folder import quiet
 from tuwen.checkpoints.opening import layout_title, read_folder
+from tuwen.checkpoints.refusal import quiet
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.processing import TuwenProcessor
 

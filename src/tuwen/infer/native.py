@@ -23,8 +23,10 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from tuwen.chat.messages import Image, Message
 from tuwen.chat.renderer import IGNORE_INDEX, Rendered
-from tuwen.checkpoints.folder import quiet
+from tuwen.checkpoints.folder import check_report
+from tuwen.checkpoints.refusal import first_line, quiet
 from tuwen.config import TuwenError
+from tuwen.data.media import fetch
 from tuwen.data.sample import Picture
 from tuwen.infer.prompts import NamedPicture
 from tuwen.infer.vlm import Chatter
@@ -32,7 +34,6 @@ from tuwen.vision import open_picture
 
 # Only what the folder holds is used: no download, no code of its own, no pickle that is more than tensors.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-REPORTED = (("missing", "missing_keys"), ("unexpected", "unexpected_keys"), ("of wrong shape", "mismatched_keys"))
 OWN_MODEL_TYPE = "tuwen"
 # Parts of processors that neither pictures nor text need.
 LEFT_OUT = ("video_processor", "feature_extractor")
@@ -73,10 +74,16 @@ class NativeProcessor:
         add_generation_prompt: bool = False,
         name: str = "conversation",
     ) -> NativeEncoded:
-        """A conversation and its opened pictures (RGB), in order of appearance.
+        """A conversation and its opened pictures (RGB), in order of appearance, as the model takes them.
 
-        Text in a message stays text: no control or image token can be written in it. What pictures are called
-        (``names``) is of no use to these models.
+        Text in a message stays text: no control or image token can be written in it.
+
+        Args:
+            messages: the conversation.
+            images: its pictures.
+            names: what the pictures are called; of no use to these models.
+            add_generation_prompt: write what comes before an answer at the end.
+            name: what to call the conversation in a message.
 
         Raises:
             TuwenError: naming ``name``, when pictures and their places differ in number, or the chat template or
@@ -105,7 +112,7 @@ class NativeProcessor:
                 )
         except Exception as error:
             # Templates and image processors raise whatever they please.
-            raise TuwenError(f"{name}: {_first_line(error)}") from error
+            raise TuwenError(f"{name}: {first_line(error)}") from error
         return dict(inputs)
 
 
@@ -148,7 +155,7 @@ class NativeVLM(Chatter):
         Raises:
             TuwenError: when it cannot be opened.
         """
-        return NamedPicture(open_picture(picture), str(picture) if isinstance(picture, str | Path) else "")
+        return NamedPicture(open_picture(fetch(picture)), str(picture) if isinstance(picture, str | Path) else "")
 
     def _inputs(self, encoded: Sequence[NativeEncoded]) -> dict[str, Any]:
         inputs = encoded[0].inputs
@@ -198,7 +205,7 @@ def load_native(path: Path, device: str | torch.device = "cpu", dtype: torch.dty
         with quiet():
             config = AutoConfig.from_pretrained(path, **LOCAL)
     except Exception as error:
-        raise TuwenError(f"{path / 'config.json'}: cannot be read: {_first_line(error)}") from None
+        raise TuwenError(f"{path / 'config.json'}: cannot be read: {first_line(error)}") from None
     if not _is_served(config):
         raise TuwenError(
             f"{path / 'config.json'}: model_type: {config.model_type!r} is no image-text model that `transformers` "
@@ -212,17 +219,10 @@ def load_native(path: Path, device: str | torch.device = "cpu", dtype: torch.dty
             )
     except Exception as error:
         # Whatever a library says about files that it cannot read is a fault of those files.
-        raise TuwenError(f"{path}: cannot be loaded: {_first_line(error)}") from error
-    _check_weights(path, report)
+        raise TuwenError(f"{path}: cannot be loaded: {first_line(error)}") from error
+    check_report(path, report)
     _complete_generation(model.generation_config, processor.tokenizer)
     return NativeVLM(model.to(device).eval(), NativeProcessor(processor))
-
-
-def _check_weights(path: Path, report: Mapping[str, Any]) -> None:
-    for word, name in REPORTED:
-        if keys := sorted(map(str, report.get(name, ()))):
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            raise TuwenError(f"{path}: {len(keys)} weights are {word}: {', '.join(keys[:3])}{more}")
 
 
 def _complete_generation(generation: Any, tokenizer: Any) -> None:
@@ -242,7 +242,7 @@ def _load_processor(path: Path, config: PretrainedConfig) -> Any:
         with quiet():
             processor = _for_pictures(kind).from_pretrained(path, **LOCAL)
     except Exception as error:
-        raise TuwenError(f"{path}: its processor cannot be loaded: {_first_line(error)}") from error
+        raise TuwenError(f"{path}: its processor cannot be loaded: {first_line(error)}") from error
     if "sanitize_control_tokens" not in inspect.signature(processor.apply_chat_template).parameters:
         raise TuwenError("transformers is too old to keep control tokens out of text; install a newer version")
     tokenizer = processor.tokenizer
@@ -280,8 +280,3 @@ def _for_pictures(kind: Any) -> Any:
 
     ForPictures.__name__ = kind.__name__
     return ForPictures
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0].strip()[:300]

@@ -20,6 +20,7 @@ from transformers import TextIteratorStreamer
 from tuwen.chat.messages import Image, Message, Part, Text
 from tuwen.checkpoints.folder import ModelFolder
 from tuwen.config import TuwenError
+from tuwen.data.media import fetch
 from tuwen.data.sample import Picture
 from tuwen.infer.history import History, parse_list_format
 from tuwen.infer.options import GenerationOptions
@@ -128,7 +129,7 @@ class Chatter(ABC):
             TuwenError: when it cannot be opened.
         """
         name = str(picture) if isinstance(picture, str | Path) else ""
-        return NamedPicture(self.processor.policy.open(picture), name)
+        return NamedPicture(self.processor.policy.open(fetch(picture)), name)
 
     def encode(self, messages: Sequence[Message], pictures: Sequence[NamedPicture]) -> EncodedPrompt:
         """A conversation that waits for an answer, as the model takes it."""

@@ -64,6 +64,8 @@ class StageLoop:
         metrics: Path,
     ) -> None:
         self.model, self.groups, self.stage = model, groups, stage
+        assert stage.steps is not None, "a stage that is run has its steps counted"
+        self.steps = stage.steps
         self.accelerator, self.metrics = accelerator, metrics
         self.optimizer = GroupedOptimizer(groups, stage)
         # Tensors that no loss reaches, by id; known after the first step that has pictures.
@@ -85,7 +87,7 @@ class StageLoop:
         meter = Meter()
         step, started = first_step, time.monotonic()
         with self.metrics.open("a", encoding="utf-8") as log:
-            while (place := self._place(step, started)) < self.stage.steps:
+            while (place := self._place(step, started)) < self.steps:
                 waiting = time.monotonic()
                 here = [batch.to(self.accelerator.device) for batch in next(batches)]
                 meter.waited += time.monotonic() - waiting
@@ -119,7 +121,7 @@ class StageLoop:
         spent = torch.tensor([time.monotonic() - started], device=self.accelerator.device)
         # One process must not stop while another goes on.
         longest = float(self.accelerator.gather(spent).max())
-        return max(step, self.stage.steps * longest / (60 * self.stage.minutes))
+        return max(step, self.steps * longest / (60 * self.stage.minutes))
 
     def _backward(self, batches: list[Batch]) -> dict[str, float]:
         """Gradients of the step's loss: each objective over its weight in the whole step, all processes."""

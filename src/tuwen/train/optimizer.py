@@ -151,6 +151,7 @@ class GroupedOptimizer:
 
     def __init__(self, groups: list[Group], stage: Stage) -> None:
         self.groups = groups
+        assert stage.steps is not None, "a stage that is run has its steps counted"
         self.steps = stage.steps
         settings = stage.optimizer
         self._parts: list[tuple[Optimizer, list[Group]]] = []

@@ -44,14 +44,13 @@ def _plan_stage(recipe: Recipe, stage: Stage) -> list[RenderableType]:
     weights = 4 * sum(tensor.numel() for tensor in model.parameters())
     gradients = 4 * sum(tensor.numel() for group in groups for tensor in group.tensors)
     states = sum(STATE_BYTES[group.rule] * tensor.numel() for group in groups for tensor in group.tensors)
-    pictures = stage.steps * stage.groups * stage.accumulate
     if adapter is not None:
         fold_lora(model)
     return [
         table,
         f"memory besides activations: weights {_size(weights)}, gradients {_size(gradients)}, "
         f"optimiser {_size(states)}, together {_size(weights + gradients + states)}",
-        f"data: {pictures:,} groups for each process ({stage.steps} steps of {stage.groups} × {stage.accumulate})\n",
+        f"data: {stage.duration} of {stage.batch} for each process\n",
     ]
 
 
@@ -75,7 +74,7 @@ def _size(count: float) -> str:
 
 def describe_groups(model: TuwenForConditionalGeneration, groups: Sequence[Group], stage: Stage) -> Table:
     """A table of what is trained: a row for every module and rule, with parameters, rate, decay and dtype."""
-    title = f"stage {stage.name}: {stage.steps} steps, {stage.groups * stage.accumulate} groups a step"
+    title = f"stage {stage.name}: {stage.duration}, {stage.batch} a step"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("module", "mode", "parameters", "trained", "rule", "rate", "decay", "dtype"):
         table.add_column(heading, justify="right" if heading in ("parameters", "trained") else "left", no_wrap=True)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from tuwen.config import StrictConfig, TuwenError, apply_overrides, parse_config, read_yaml
+from tuwen.data.bad_samples import BadSamplePolicy
+from tuwen.data.mixture import MixtureSettings
 from tuwen.models.recipe import ModelRecipe
 
 ObjectiveName = Literal["answers", "regions"]
@@ -103,10 +105,14 @@ class Stage(StrictConfig):
 
     Attributes:
         name: for logs and folders.
-        steps: optimiser steps.
+        steps: optimiser steps; or say ``epochs``.
+        epochs: how often the data of the stage is gone through, with ``sequences``.
         minutes: of the stage at most; where the machine is too slow for all steps, the learning rates follow the
             clock instead of the steps, and the stage ends with it. None for as long as it takes.
-        groups: pictures with all their samples (or text-only samples) in a batch of one process.
+        groups: pictures with all their samples (or text-only samples) in a batch of one process, drawn from the
+            sources by their weights without end; or say ``sequences``.
+        sequences: rows of ``max_length`` tokens in a batch of one process, into which each epoch of the sources is
+            packed; needs sources on disk (``type: data``).
         accumulate: batches of a step.
         modules: how each module is trained; one that is not named is frozen.
         optimizer: see ``Optimizer``.
@@ -116,15 +122,19 @@ class Stage(StrictConfig):
             names what is at its place; needs regions in the data and a connector that keeps the grid).
         clip: largest norm of the gradient; 0 for no limit.
         max_length: tokens of a packed row at most; as the longest group unless said.
+        too_long: what becomes of a sample that is longer: ``shorten`` gives its pictures fewer tiles and then drops its
+            last turns, ``reject`` leaves it out; both are counted and named in ``bad_samples.jsonl``.
         length_exponent: weight of a sample in the loss: trained tokens to this power, for each of its tokens.
         sources: data of this stage, in place of the recipe's.
         save_every: steps between checkpoints; 0 for one at the end of the run alone.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    steps: int = Field(ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
-    groups: int = Field(ge=1)
+    groups: int | None = Field(default=None, ge=1)
+    sequences: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)
     modules: dict[ModuleName, ModulePolicy]
     optimizer: Optimizer = Optimizer()
@@ -133,6 +143,7 @@ class Stage(StrictConfig):
     objectives: dict[ObjectiveName, float] = {"answers": 1.0}
     clip: float = Field(default=1.0, ge=0)
     max_length: int | None = Field(default=None, ge=8)
+    too_long: Literal["shorten", "reject"] = "shorten"
     length_exponent: float = 0.0
     sources: list[dict[str, Any]] | None = None
     save_every: int = Field(default=0, ge=0)
@@ -143,6 +154,29 @@ class Stage(StrictConfig):
             if policy.mode == "embeddings" and name != "language":
                 raise ValueError(f"modules.{name}.mode: only the language model has embeddings; choose full")
         return self
+
+    @model_validator(mode="after")
+    def _length_and_batch_are_said_once(self) -> Stage:
+        if (self.groups is None) == (self.sequences is None):
+            raise ValueError("say how large a batch is, by either groups or sequences")
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("say how long the stage is, by either steps or epochs")
+        if self.epochs is not None and self.sequences is None:
+            raise ValueError("epochs: groups are drawn without end; say steps, or sequences in place of groups")
+        if self.sequences is not None and self.max_length is None:
+            raise ValueError("sequences: say their length in tokens by max_length")
+        return self
+
+    @property
+    def batch(self) -> str:
+        """What a step of one process takes, for people."""
+        size, unit = (self.groups, "groups") if self.sequences is None else (self.sequences, "sequences")
+        return f"{size} {unit}" if self.accumulate == 1 else f"{self.accumulate} × {size} {unit}"
+
+    @property
+    def duration(self) -> str:
+        """How long the stage is, for people."""
+        return f"{self.epochs:g} epochs" if self.steps is None else f"{self.steps} steps"
 
     @model_validator(mode="after")
     def _trains_something(self) -> Stage:
@@ -159,19 +193,23 @@ class Recipe(StrictConfig):
     Attributes:
         model: what to put together, or the folder of a model to go on from.
         sources: the data, a list of ``{"type": NAME, "weight": …, …settings}``.
+        mixture: what is said of all sources together, for stages with ``sequences``.
         stages: one after the other on the same model.
         seed: of data order, drawing and fresh parameters.
         precision: ``fp32``, or ``bf16`` for mixed precision with weights in fp32.
         workers: processes that prepare batches.
+        bad_samples: how many samples may be unusable before the run stops.
         trackers: where curves go besides ``metrics.jsonl``.
     """
 
     model: ModelRecipe | Path
     sources: list[dict[str, Any]] = Field(min_length=1)
+    mixture: MixtureSettings = MixtureSettings()
     stages: list[Stage] = Field(min_length=1)
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "bf16"
     workers: int = Field(default=1, ge=0)
+    bad_samples: BadSamplePolicy = BadSamplePolicy()
     trackers: list[Literal["tensorboard", "wandb", "swanlab", "trackio"]] = []
 
     @model_validator(mode="after")

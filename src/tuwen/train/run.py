@@ -18,12 +18,16 @@ from rich.console import Console
 
 import tuwen
 from tuwen.checkpoints.build import build_model
-from tuwen.checkpoints.folder import ModelFolder, load_model, quiet, written_whole
+from tuwen.checkpoints.folder import ModelFolder, load_model, written_whole
+from tuwen.checkpoints.refusal import quiet
 from tuwen.config import TuwenError, to_yaml
-from tuwen.data.loader import Collator, step_batches
+from tuwen.data.bad_samples import BadSampleLog
+from tuwen.data.loader import Collator, StepGroups, noted, step_batches
+from tuwen.data.packed_steps import PackedSteps
 from tuwen.data.source import Mixture, parse_sources
 from tuwen.models.attention import prefer_products
 from tuwen.models.recipe import ModelRecipe
+from tuwen.train.feeding import check_mixture, stage_feed
 from tuwen.train.loop import StageLoop
 from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapter
 from tuwen.train.optimizer import make_groups
@@ -68,6 +72,7 @@ def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> 
         project_dir=str(out),
     )
     set_seed(recipe.seed)
+    check_mixture(recipe)
     mixture = parse_sources(recipe.sources, "sources")
     stage_mixtures = [
         parse_sources(stage.sources, f"stages.{place}.sources") if stage.sources else mixture
@@ -81,15 +86,18 @@ def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> 
         _freeze_setup(recipe, out)
     if recipe.trackers:
         accelerator.init_trackers("tuwen", config={"recipe": to_yaml(recipe)})
+    feeds = [
+        stage_feed(recipe, number, stage_mixtures[number], folder.processor, accelerator)
+        for number in range(len(recipe.stages))
+    ]
     console = Console(quiet=not accelerator.is_main_process)
-    display = display or RunDisplay([(stage.name, stage.steps) for stage in recipe.stages], console)
+    display = display or RunDisplay([(stage.name, stage.steps or 0) for stage, _ in feeds], console)
     adapter = None
     with display:
-        for number, stage in enumerate(recipe.stages):
-            adapter = _run_stage(
-                recipe, stage, folder, stage_mixtures[number], accelerator, out=out, display=display, number=number
-            )
-            last = number == len(recipe.stages) - 1
+        for number, (stage, groups) in enumerate(feeds):
+            log = _bad_sample_log(recipe, stage_mixtures[number], groups, accelerator, out)
+            adapter = _run_stage(recipe, stage, folder, accelerator, groups=groups, log=log, out=out, display=display)
+            last = number == len(feeds) - 1
             if accelerator.is_main_process:
                 _save(folder, adapter, out / "model" if last else out / "stages" / stage.name)
             if adapter is not None:
@@ -113,47 +121,49 @@ def _run_stage(
     recipe: Recipe,
     stage: Stage,
     folder: ModelFolder,
-    mixture: Mixture,
     accelerator: Accelerator,
     *,
+    groups: StepGroups,
+    log: BadSampleLog,
     out: Path,
     display: RunDisplay,
-    number: int,
 ) -> LoraConfig | None:
-    model, processor = folder.model, folder.processor
+    model, processor, steps = folder.model, folder.processor, stage.steps or 0
     adapter = add_lora(model, stage)
-    groups = make_groups(model, stage)
-    display.console.print(describe_groups(model, groups, stage))
+    trained = make_groups(model, stage)
+    display.console.print(describe_groups(model, trained, stage))
     collator = Collator(
         processor,
         token_grid=_token_grid(folder, stage),
         answers=stage.objectives.get("answers", 0) > 0,
         max_length=stage.max_length,
+        too_long=stage.too_long,
         length_exponent=stage.length_exponent,
     )
-    batches = step_batches(
-        mixture,
-        collator,
-        steps=range(stage.steps),
-        seed=recipe.seed * 1000 + number,
-        groups=stage.groups,
-        batches=stage.accumulate,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        workers=recipe.workers,
-    )
+    batches = step_batches(groups, collator, steps=range(steps), workers=recipe.workers)
 
     def checkpoint(step: int) -> None:
-        if stage.save_every and step % stage.save_every == 0 and step < stage.steps and accelerator.is_main_process:
+        if stage.save_every and step % stage.save_every == 0 and step < steps and accelerator.is_main_process:
             _save(folder, adapter, out / "checkpoints" / f"{stage.name}-{step:06d}")
 
     model.train()
     # One file for all processes; each step's figures are those of all of them.
     metrics = out / "metrics.jsonl" if accelerator.is_main_process else Path(os.devnull)
-    loop = StageLoop(model, groups, stage, accelerator=accelerator, metrics=metrics)
-    loop.run(batches, display, after_step=checkpoint)
+    loop = StageLoop(model, trained, stage, accelerator=accelerator, metrics=metrics)
+    loop.run(noted(batches, log), display, after_step=checkpoint)
     model.eval()
     return adapter
+
+
+def _bad_sample_log(
+    recipe: Recipe, mixture: Mixture, groups: StepGroups, accelerator: Accelerator, out: Path
+) -> BadSampleLog:
+    """Names what is left out; every process names its own."""
+    own = "" if accelerator.is_main_process else f".{accelerator.process_index}"
+    log = BadSampleLog(out / f"bad_samples{own}.jsonl", recipe.bad_samples, mixture.samples)
+    if accelerator.is_main_process:
+        log.add([*mixture.bad, *(groups.epochs.rejected if isinstance(groups, PackedSteps) else [])])
+    return log
 
 
 def _token_grid(folder: ModelFolder, stage: Stage) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import PIL.Image
 from pydantic import Field, field_validator
@@ -50,6 +50,12 @@ class AnyRes(ImagePolicy):
     def most_tiles(self) -> int:
         """The largest resolution's tiles, and the whole picture."""
         return 1 + max(rows * columns for rows, columns in self.resolutions)
+
+    def with_fewer_tiles(self) -> Self | None:
+        """Without the largest resolutions."""
+        most = max(rows * columns for rows, columns in self.resolutions)
+        fewer = [grid for grid in self.resolutions if grid[0] * grid[1] < most]
+        return self.model_copy(update={"resolutions": fewer}) if fewer else None
 
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """The whole picture, then the tiles row by row."""

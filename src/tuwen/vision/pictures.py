@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import re
 import stat
+import struct
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+from PIL.PngImagePlugin import PngImageFile
 from pydantic import Field
 
 from tuwen.config import StrictConfig, TuwenError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112
 TURNED = range(2, 9)
 SIDEWAYS = range(5, 9)
@@ -75,12 +78,19 @@ def open_picture(
 
 
 def picture_size(source: Source, limits: PictureLimits = DEFAULT_LIMITS, name: str | None = None) -> tuple[int, int]:
-    """Width and height in pixels of the upright picture, from its header; nothing is decoded.
+    """Width and height in pixels of the upright picture; of its file only the header is read, and nothing decoded.
 
     Raises:
         PictureError: as ``open_picture``, for what a header shows.
     """
-    picture = _header(source, limits, name or _label(source))
+    label = name or _label(source)
+    if not isinstance(source, str | Path):
+        return _upright_size(_header(source, limits, label))
+    with _opened(source, limits, label) as file:
+        return _upright_size(_identified(file, limits, label))
+
+
+def _upright_size(picture: PIL.Image.Image) -> tuple[int, int]:
     width, height = picture.size
     return (height, width) if _orientation(picture) in SIDEWAYS else (width, height)
 
@@ -102,11 +112,16 @@ def _header(source: Source, limits: PictureLimits, label: str) -> PIL.Image.Imag
     if not data:
         raise PictureError(f"{label}: the file is empty; expected a picture")
     _check_bytes(len(data), limits, label)
+    return _identified(io.BytesIO(data), limits, label)
+
+
+def _identified(file: IO[bytes], limits: PictureLimits, label: str) -> PIL.Image.Image:
+    """The picture in a file, by its header."""
     try:
         with warnings.catch_warnings():
             # Pillow warns about large pictures by its own measure; ours is checked right below.
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            picture = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
+            picture = PIL.Image.open(file, formats=FORMATS)
     except PIL.Image.DecompressionBombError as error:
         found = re.search(r"\d+", str(error))
         count = f"{int(found.group()):,}" if found else "far too many"
@@ -120,6 +135,16 @@ def _header(source: Source, limits: PictureLimits, label: str) -> PIL.Image.Imag
 
 
 def _read(path: Path | str, limits: PictureLimits, label: str) -> bytes:
+    with _opened(path, limits, label) as file:
+        try:
+            # One more than is taken shows a file that has grown since.
+            return file.read(limits.max_bytes + 1)
+        except OSError as error:
+            raise PictureError(f"{label}: cannot be read ({error.strerror}); expected a picture's file") from None
+
+
+def _opened(path: Path | str, limits: PictureLimits, label: str) -> IO[bytes]:
+    """A picture's file, which must be one and have a size that is taken."""
     try:
         found = Path(path).stat()
     except OSError as error:
@@ -131,11 +156,11 @@ def _read(path: Path | str, limits: PictureLimits, label: str) -> bytes:
     if not stat.S_ISREG(found.st_mode):
         # A device has no end and a pipe no size: reading either may fill the memory or wait for ever.
         raise PictureError(f"{label}: is a device, pipe or socket; expected a picture's file")
+    if not found.st_size:
+        raise PictureError(f"{label}: the file is empty; expected a picture")
     _check_bytes(found.st_size, limits, label)
     try:
-        with open(path, "rb") as file:
-            # One more than is taken shows a file that has grown since.
-            return file.read(limits.max_bytes + 1)
+        return open(path, "rb")
     except OSError as error:
         raise PictureError(f"{label}: cannot be read ({error.strerror}); expected a picture's file") from None
 
@@ -159,10 +184,34 @@ def _check_size(size: tuple[int, int], limits: PictureLimits, label: str) -> Non
 
 def _orientation(picture: PIL.Image.Image) -> int:
     try:
+        if isinstance(picture, PngImageFile) and "exif" not in picture.info:
+            # Pillow would decode the whole picture in search of EXIF behind it.
+            return _late_orientation(picture.fp)
         return int(picture.getexif().get(ORIENTATION, 1))
     except Exception:
         # What cannot be read as EXIF turns nothing; loading says whether the picture itself is broken.
         return 1
+
+
+def _late_orientation(file: IO[bytes] | None) -> int:
+    """The orientation that a PNG file states behind its pixels; its chunks are gone over without reading them."""
+    if file is None:
+        return 1
+    start = file.tell()
+    try:
+        place = len(PNG_SIGNATURE)
+        while True:
+            file.seek(place)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if kind == b"eXIf":
+                exif = PIL.Image.Exif()
+                exif.load(file.read(length))
+                return int(exif.get(ORIENTATION, 1))
+            place += length + 12
+    except struct.error:
+        return 1
+    finally:
+        file.seek(start)
 
 
 def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import PIL.Image
@@ -69,6 +69,10 @@ class ImagePolicy(StrictConfig):
     @abstractmethod
     def most_tiles(self) -> int:
         """The most tiles that ``plan`` gives for any picture, the thumbnail included."""
+
+    def with_fewer_tiles(self) -> Self | None:
+        """The same policy that cuts pictures into at most fewer tiles; None where it cannot."""
+        return None
 
     @abstractmethod
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:

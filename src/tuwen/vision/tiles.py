@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import PIL.Image
 from pydantic import Field, model_validator
@@ -53,6 +53,13 @@ class Tiles(ImagePolicy):
     def most_tiles(self) -> int:
         """A row of ``max_tiles``, and the thumbnail."""
         return self.max_tiles + (self.thumbnail and self.max_tiles > 1)
+
+    def with_fewer_tiles(self) -> Self | None:
+        """One tile fewer at most."""
+        if self.max_tiles == 1:
+            return None
+        most = self.max_tiles - 1
+        return self.model_copy(update={"max_tiles": most, "min_tiles": min(self.min_tiles, most)})
 
     def tiles(self, image: PIL.Image.Image) -> list[PIL.Image.Image]:
         """Tiles row by row, then the thumbnail."""

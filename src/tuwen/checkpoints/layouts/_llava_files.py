@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from torch import Tensor
 
 from tuwen.checkpoints.layouts._preprocessor import preprocessor_from_policy
 from tuwen.checkpoints.layouts._tokenizer_files import tokenizer_files
-from tuwen.checkpoints.renames import Rule
 from tuwen.config import TuwenError
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.encoders.base import encoder_kind
@@ -20,28 +17,6 @@ ARCHITECTURE = "LlavaForConditionalGeneration"
 ENCODERS = ("chinese_clip_vision_model", "clip_vision_model", "siglip_vision_model")
 # Numbers of a weight file at most: 5 GB in half precision.
 SHARD = 2_500_000_000
-
-
-def shards(rules: Sequence[Rule], ours: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Weight files of at most so many numbers, and their index where there are several."""
-    groups: list[list[str]] = [[]]
-    filled = 0
-    for rule in rules:
-        numbers = ours[rule.ours[0]].numel()
-        if filled and filled + numbers > SHARD:
-            groups.append([])
-            filled = 0
-        groups[-1] += rule.theirs
-        filled += numbers
-    if len(groups) == 1:
-        return dict.fromkeys(groups[0], "model.safetensors"), {}
-    weight_map = {
-        name: f"model-{place:05}-of-{len(groups):05}.safetensors"
-        for place, group in enumerate(groups, 1)
-        for name in group
-    }
-    index = {"metadata": {}, "weight_map": dict(sorted(weight_map.items()))}
-    return weight_map, {"model.safetensors.index.json": _json(index)}
 
 
 def fresh_files(config: TuwenConfig, processor: TuwenProcessor) -> dict[str, bytes]:

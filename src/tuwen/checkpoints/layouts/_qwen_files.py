@@ -15,8 +15,8 @@ from tuwen.chat.templates import load_template
 from tuwen.checkpoints.layouts._qwen import PLACES, Settings, square_policy
 from tuwen.checkpoints.layouts.base import Outgoing
 from tuwen.checkpoints.renames import Rule
-from tuwen.checkpoints.weights import WeightFiles, read_json
-from tuwen.config import StrictConfig, TuwenError, parse_config
+from tuwen.checkpoints.weights import SAFETENSORS_TYPES, WeightFiles, read_json
+from tuwen.config import StrictConfig, parse_config
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.language.tiktoken import (
     CHAT_TOKENS,
@@ -39,6 +39,7 @@ OPTIONS = "tuwen_layout.json"
 WEIGHT_MAP = "weight_map"
 KEPT_SUFFIXES = (".cpp", ".cu", ".json", ".md", ".py", ".tiktoken", ".txt")
 LARGEST_KEPT = 16 * 2**20
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in SAFETENSORS_TYPES.values()}
 # As in Qwen-VL-Chat; top_k 0 is off.
 GENERATION = {"do_sample": True, "top_p": 0.3, "top_k": 0, "max_new_tokens": 512}
 NEWER_LABEL = "Picture N: "
@@ -206,21 +207,13 @@ def outgoing(
         files: small files that say what the model is; others are taken from ``keep``.
         keep: of the folder that the model came from.
         fresh: where weights go that came from elsewhere.
-
-    Raises:
-        TuwenError: when the model no longer has the weights that the folder had.
     """
-    names = [name for rule in rules for name in rule.theirs]
     if WEIGHT_MAP not in keep:
-        return Outgoing(rules=rules, files=files, weight_map={name: fresh[name] for name in names})
+        return Outgoing(rules=rules, files=files, weight_map=fresh)
     stored = json.loads(keep[WEIGHT_MAP])
-    weight_map: dict[str, str] = stored["files"]
-    differing = sorted(set(names) ^ set(weight_map))
-    if differing:
-        raise TuwenError(f"{differing[0]}: the model and the folder that it came from do not both have this weight")
     others = {name: content for name, content in keep.items() if name != WEIGHT_MAP}
-    dtypes = {file: getattr(torch, dtype) for file, dtype in stored["dtypes"].items()}
-    return Outgoing(rules=rules, files={**others, **files}, weight_map=weight_map, dtypes=dtypes)
+    dtypes = {file: DTYPES[name] for file, name in stored["dtypes"].items()}
+    return Outgoing(rules=rules, files={**others, **files}, weight_map=stored["files"], dtypes=dtypes)
 
 
 def settled(keep: Mapping[str, bytes], name: str, values: Mapping[str, Any], fresh: Mapping[str, Any]) -> bytes:

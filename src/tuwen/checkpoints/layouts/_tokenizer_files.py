@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from tuwen.checkpoints.folder import quiet
+from tuwen.checkpoints.refusal import quiet
 from tuwen.checkpoints.weights import read_json
 from tuwen.config import TuwenError
 

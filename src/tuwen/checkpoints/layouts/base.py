@@ -121,14 +121,12 @@ class Layout(ABC):
         raise TuwenError(f"{delta}: the layout {self.name} knows no deltas")
 
 
-def recognise(folder: Path) -> Layout | None:
-    """The layout of a folder; None when it is of no published layout."""
-    if not folder.is_dir():
-        raise TuwenError(f"{folder}: not found; give a model folder")
+def recognise(folder: Path, *, delta: bool = False) -> Layout | None:
+    """The layout of a folder, or that of a delta on a language model and a vision encoder; None when it is of none."""
     for name in LAYOUTS.names():
         layout: Layout = LAYOUTS.get(name)()
         with blamed_on(folder / "config.json"):
-            known = layout.recognises(folder)
+            known = layout.recognises_delta(folder) if delta else layout.recognises(folder)
         if known:
             return layout
     return None

@@ -6,6 +6,7 @@ Names of weights changed over the years, each part's by itself; a folder's own a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,18 +17,19 @@ from torch import Tensor
 from transformers import LlavaConfig
 
 from tuwen.checkpoints.adapters import fold, read_adapter
+from tuwen.checkpoints.folder import stored_state
 from tuwen.checkpoints.layouts._chat_template import published_template, renderable
-from tuwen.checkpoints.layouts._llava_files import ARCHITECTURE, ENCODERS, fresh_files, shards
+from tuwen.checkpoints.layouts._llava_files import ARCHITECTURE, ENCODERS, SHARD, fresh_files
 from tuwen.checkpoints.layouts._preprocessor import policy_from_preprocessor
 from tuwen.checkpoints.layouts._tokenizer_files import adds_bos, read_settings, read_tokenizer
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Outgoing, Published
-from tuwen.checkpoints.refusal import blamed_on, check_sizes, one_line
-from tuwen.checkpoints.renames import Rule, same
+from tuwen.checkpoints.refusal import blamed_on, check_sizes
+from tuwen.checkpoints.renames import Rule, published_shapes, same
+from tuwen.checkpoints.shards import in_shards, index_file
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.encoders.base import encoder_kind
-from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.processing import TuwenImageProcessor, TuwenProcessor
 
 KEPT = (
@@ -140,15 +142,6 @@ def _ignored(name: str) -> bool:
     return name.endswith(("rotary_emb.inv_freq", "embeddings.position_ids"))
 
 
-def _tensors(config: TuwenConfig) -> dict[str, Tensor]:
-    """Our tensors without their numbers; no output head where it is the embedding."""
-    with torch.device("meta"):
-        state: dict[str, Tensor] = TuwenForConditionalGeneration(config).state_dict()
-    if config.tie_word_embeddings:
-        state.pop(f"{OURS.head}weight")
-    return state
-
-
 @LAYOUTS.register("llava")
 class Llava(Layout):
     """Folders of ``LlavaForConditionalGeneration`` with a vision encoder of ours."""
@@ -181,7 +174,7 @@ class Llava(Layout):
         check_sizes(values, len(files), path)
         with blamed_on(path):
             config = composition(values, str(path), dtype)
-            ours = _tensors(config)
+            ours = stored_state(config)
         processor, generation = _processor(folder, config), _generation(folder, config)
         names = names_of(files)
         copy = config.tie_word_embeddings and f"{names.head}weight" in files
@@ -202,11 +195,14 @@ class Llava(Layout):
 
     def write(self, config: TuwenConfig, processor: TuwenProcessor, keep: Mapping[str, bytes]) -> Outgoing:
         """See ``Layout.write``; a model made elsewhere gets names and files as of mid-2024."""
-        ours = _tensors(config)
+        ours = stored_state(config)
         if not keep:
+            # First, as it refuses what has no name in this layout.
+            files = fresh_files(config, processor)
             rules = _rules(ours, PUBLISHED)
-            weight_map, index = shards(rules, ours)
-            return Outgoing(rules=rules, files={**fresh_files(config, processor), **index}, weight_map=weight_map)
+            sizes = {name: math.prod(shape) for name, shape in published_shapes(rules, ours).items()}
+            weight_map = in_shards(sizes, SHARD)
+            return Outgoing(rules=rules, files={**files, **index_file(weight_map)}, weight_map=weight_map)
         weight_map = json.loads(keep[WEIGHT_MAP])
         names = names_of(weight_map)
         copy = config.tie_word_embeddings and f"{names.head}weight" in weight_map
@@ -237,7 +233,7 @@ def composition(values: Mapping[str, Any], where: str, dtype: torch.dtype | None
         theirs = LlavaConfig.from_dict(dict(values))
     except Exception as error:
         # The library's own checks raise errors of many kinds.
-        raise TuwenError(f"{where}: cannot be read: {one_line(error)}") from None
+        raise TuwenError(f"{where}: cannot be read: {error}") from None
     if not theirs.multimodal_projector_bias:
         raise TuwenError(f"{where}: multimodal_projector_bias: found false; only projectors with biases are known")
     strategy, layer = theirs.vision_feature_select_strategy, theirs.vision_feature_layer
@@ -336,7 +332,7 @@ def _check_kept(config: TuwenConfig, ours: Mapping[str, Tensor], keep: Mapping[s
         was, now = getattr(kept, key), getattr(config, key)
         if was != now:
             raise TuwenError(f"{key}: {now!r} is not what the folder that the model came from has: {was!r}")
-    shapes = {name: tensor.shape for name, tensor in _tensors(kept).items()}
+    shapes = {name: tensor.shape for name, tensor in stored_state(kept).items()}
     for name, tensor in ours.items():
         if shapes.get(name) != tensor.shape:
             raise TuwenError(f"{name}: of shape {list(tensor.shape)}, which the folder that it came from does not have")

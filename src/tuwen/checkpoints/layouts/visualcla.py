@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -112,21 +113,11 @@ class VisualCLA(Layout):
         )
         config = _checked(whole, *parts, weights, folder / "config.json")
         unused = {name: weights[name] for name in weights if _is_unused(name)}
-        tokenizer = read_slow_llama(folder, PAD_TOKEN)
         kept = [path for place in ("", TEXT, vision) for path in sorted((folder / place).glob("*.*")) if _small(path)]
         keep = {str(path.relative_to(folder)): path.read_bytes() for path in kept}
         keep[WEIGHT_MAP] = json.dumps({name: weights.file(name) for name in weights}).encode()
-        keep[UNUSED] = save({name: tensor.contiguous() for name, tensor in unused.items()})
-        return Published(
-            layout=self.name,
-            config=_with_image_token(config, tokenizer, folder),
-            processor=_processor(config, tokenizer, folder),
-            generation=_generation(config, tokenizer),
-            files=weights,
-            rules=rules(config, unused),
-            dtype=weights.dtype("model.embed_tokens.weight"),
-            keep=keep,
-        )
+        dtype = weights.dtype("model.embed_tokens.weight")
+        return _published(folder, config, unused, files=weights, dtype=dtype, keep=keep)
 
     def read_delta(self, delta: Path, language: Path, vision: Path) -> Published:
         """The adapter folded into its base, as if the merged folder had been read; see ``Layout.read_delta``.
@@ -144,21 +135,11 @@ class VisualCLA(Layout):
         text, clip = read_json(language / "config.json"), read_json(vision / "config.json")
         whole = read_json(delta / "config.json")
         config = _checked(whole, text, clip.get("vision_config", clip), weights, delta / "config.json")
-        tokenizer = read_slow_llama(delta, PAD_TOKEN)
         unused = {name: weights[name] for name in weights if _is_unused(name) and not name.startswith(OTHER_TOWER)}
         # The merge script makes float32 of the language model's table, whatever it was stored in.
         unused |= {name: table.float() for name, table in unused.items() if name.endswith("inv_freq")}
-        return Published(
-            layout=self.name,
-            config=_with_image_token(config, tokenizer, delta),
-            processor=_processor(config, tokenizer, delta),
-            generation=_generation(config, tokenizer),
-            files=weights,
-            rules=rules(config, unused),
-            dtype=dtype,
-            ignored=lambda name: name.startswith(OTHER_TOWER),
-            keep={UNUSED: save({name: tensor.contiguous() for name, tensor in unused.items()})},
-        )
+        found = _published(delta, config, unused, files=weights, dtype=dtype, keep={})
+        return replace(found, ignored=lambda name: name.startswith(OTHER_TOWER))
 
     def write(self, config: TuwenConfig, processor: TuwenProcessor, keep: Mapping[str, bytes]) -> Outgoing:
         """See ``Layout.write``."""
@@ -180,6 +161,22 @@ class VisualCLA(Layout):
             files={name: content for name, content in keep.items() if name not in (WEIGHT_MAP, UNUSED)},
             weight_map=json.loads(keep[WEIGHT_MAP]),
         )
+
+
+def _published(
+    folder: Path, config: TuwenConfig, unused: Mapping[str, Tensor], *, keep: Mapping[str, bytes], **weights: Any
+) -> Published:
+    """The composition with what the small files of a folder say."""
+    tokenizer = read_slow_llama(folder, PAD_TOKEN)
+    return Published(
+        layout=VisualCLA.name,
+        config=_with_image_token(config, tokenizer, folder),
+        processor=_processor(config, tokenizer, folder),
+        generation=_generation(config, tokenizer),
+        rules=rules(config, unused),
+        keep={**keep, UNUSED: save({name: tensor.contiguous() for name, tensor in unused.items()})},
+        **weights,
+    )
 
 
 def _checked(

@@ -17,7 +17,25 @@ from tuwen.data.sample import Language, Region, Sample
 _HERE = "tuwen.data.synth"
 SUITES = Registry(
     "synthesis suite",
-    {name: f"{_HERE}.{name}" for name in ("faces", "glyphs", "shapes", "text", "words")},
+    {
+        name: f"{_HERE}.{name}"
+        for name in (
+            "caption",
+            "chart",
+            "document",
+            "faces",
+            "glyphs",
+            "grounding",
+            "meme",
+            "ocr",
+            "refuse",
+            "screenshot",
+            "shapes",
+            "text",
+            "vqa",
+            "words",
+        )
+    },
 )
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 YES: dict[Language, str] = {"zh": "是", "en": "yes"}
@@ -111,7 +129,7 @@ class SuiteSettings(StrictConfig):
     """Settings of every suite.
 
     Attributes:
-        size: sides of the picture, in pixels.
+        size: sides of a square picture, the longer side of any other, in pixels.
         font: a font file; one of the system's Chinese fonts unless said.
     """
 
@@ -159,7 +177,15 @@ class Suite(ABC, Generic[SettingsType]):
 AnySuite = Suite[Any]
 
 
-def region(box: Sequence[float], size: int, text: str) -> Region:
-    """A region from left, top, right, bottom in pixels of a square picture; what sticks out is cut off."""
-    left, top, right, bottom = (min(1.0, max(0.0, value / size)) for value in box)
+def region(box: Sequence[float], size: int | tuple[int, int], text: str) -> Region:
+    """A region from left, top, right, bottom in pixels; what sticks out of the picture is cut off.
+
+    Args:
+        box: in pixels.
+        size: of the picture in pixels: its sides where it is square, else (width, height).
+        text: what is there.
+    """
+    width, height = (size, size) if isinstance(size, int) else size
+    sides = zip(box, (width, height, width, height), strict=True)
+    left, top, right, bottom = (min(1.0, max(0.0, value / side)) for value, side in sides)
     return Region(box=(left, top, right, bottom), text=text)

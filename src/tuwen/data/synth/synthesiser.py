@@ -22,7 +22,7 @@ class SynthConfig(StrictConfig):
 
     Attributes:
         suites: how often each suite is drawn from, relative to the others.
-        size: sides of the pictures, in pixels.
+        size: sides of square pictures, the longer side of others, in pixels; each suite's own unless said.
         languages: of the questions that are kept.
         tasks: that are kept; all of the suites' unless said.
         questions: about a picture at most; the halves of a pair stay together. None keeps all.
@@ -31,7 +31,7 @@ class SynthConfig(StrictConfig):
     """
 
     suites: dict[str, float] = Field(min_length=1)
-    size: int = Field(default=128, ge=64, le=2048)
+    size: int | None = Field(default=None, ge=64, le=2048)
     languages: list[Language] = Field(default=list(LANGUAGES), min_length=1)
     tasks: list[str] | None = None
     questions: int | None = Field(default=14, ge=2)
@@ -90,13 +90,15 @@ class Synthesiser:
     def _suite(self, name: str) -> AnySuite:
         suite = SUITES.get(name)
         own = self.config.settings.get(name, {})
-        common = {key: getattr(self.config, key) for key in COMMON_SETTINGS}
+        given = {key: getattr(self.config, key) for key in COMMON_SETTINGS}
+        common = {key: value for key, value in given.items() if value is not None}
         return suite(parse_config(suite.settings_class, {**common, **own}, f"settings.{name}"))
 
     def draw(self, seed: int, index: int) -> Drawn:
         """Picture number ``index`` of ``seed`` with at least one question; equal in every process.
 
-        Pixels are equal on every machine with the same font and the same version of Pillow.
+        Pixels are equal on every machine with the same fonts and the same versions of Pillow and NumPy; those of
+        ``screenshot`` with the same Chromium and the same fonts of the system.
         """
         rng = random.Random(f"suite-{seed}-{index}")
         suite = rng.choices(self._suites, self._weights)[0]

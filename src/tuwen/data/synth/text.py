@@ -1,4 +1,4 @@
-"""Small tasks without a picture: repeat, translate, compare, add, know a colour."""
+"""Small tasks without a picture: repeat, translate, compare, add, know a colour; and instructions of many kinds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from tuwen.data.sample import Language
 from tuwen.data.synth.base import LANGUAGES, SUITES, Page, Suite, SuiteSettings, Wordings
 from tuwen.data.synth.faces import MOODS
 from tuwen.data.synth.forms import FORMS
+from tuwen.data.synth.instructions.instruction_words import (
+    ACTIVITIES,
+    CATEGORIES,
+    GOODS,
+    NAMES,
+    OPPOSITES,
+    SUBJECTS,
+    WEEKDAYS,
+    number_words,
+)
+from tuwen.data.synth.instructions.instructions import INSTRUCTIONS
 from tuwen.data.synth.shape_wordings import COLOURS
 from tuwen.data.synth.words import ENGLISH, HANZI
 
@@ -58,10 +69,10 @@ WORDINGS: dict[str, Wordings] = {
 
 @SUITES.register("text")
 class TextOnly(Suite[SuiteSettings]):
-    """Five questions in each language, about words alone."""
+    """Five questions in each language, about words alone, and one instruction of each kind."""
 
     name: ClassVar[str] = "text"
-    tasks: ClassVar[tuple[str, ...]] = tuple(sorted(WORDINGS))
+    tasks: ClassVar[tuple[str, ...]] = tuple(sorted((*WORDINGS, *INSTRUCTIONS)))
 
     def compose(self, page: Page, rng: random.Random) -> None:
         """Questions without a picture."""
@@ -77,11 +88,21 @@ class TextOnly(Suite[SuiteSettings]):
             _ask(page, "translate", language, rng, pair[language], word=pair[other])
             thing, colour = rng.choice(COMMON)
             _ask(page, "common_color", language, rng, COLOURS[colour][language], thing=thing[language])
+        for language in LANGUAGES:
+            for task, instruction in INSTRUCTIONS.items():
+                words, answer = instruction.make(rng, language)
+                text = rng.choice(instruction.wordings[language]).format(**words)
+                page.ask(task, language, text, answer)
 
     def words(self) -> list[str]:
         """Words of both languages."""
-        things = [thing for thing, _ in COMMON]
-        return [*HANZI, *ENGLISH, *(pair[language] for pair in [*PAIRS, *things] for language in LANGUAGES)]
+        names = [*PAIRS, *(thing for thing, _ in [*COMMON, *GOODS]), *WEEKDAYS, *SUBJECTS, *ACTIVITIES]
+        names += [word for pair in OPPOSITES for word in pair]
+        names += [word for name, members in CATEGORIES for word in (name, *members)]
+        words = [name[language] for name in names for language in LANGUAGES]
+        words += [*(measure for _, measure in GOODS), *(name for language in LANGUAGES for name in NAMES[language])]
+        words += [number_words(language, number) for language in LANGUAGES for number in range(10, 100, 11)]
+        return [*HANZI, *ENGLISH, *words]
 
 
 def _ask(page: Page, task: str, language: Language, rng: random.Random, answer: str, **words: str) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig
+from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig, SquareNumber
 from tuwen.vision.grid import PatchGrid
 
 
@@ -27,16 +27,9 @@ class AbstractorConfig(ConnectorConfig):
         depth: blocks before the pooling, and as many behind it.
     """
 
-    num_queries: int = Field(default=144, ge=1)
+    num_queries: SquareNumber = 144
     hidden_size: int | None = Field(default=None, ge=4)
     depth: int = Field(default=3, ge=0)
-
-    @field_validator("num_queries")
-    @classmethod
-    def _square(cls, value: int) -> int:
-        if math.isqrt(value) ** 2 != value:
-            raise ValueError(f"{value} is not a square number; choose e.g. {max(1, round(math.sqrt(value))) ** 2}")
-        return value
 
     def num_tokens(self, grid: PatchGrid) -> int:
         """As many as said, whatever the grid."""

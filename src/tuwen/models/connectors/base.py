@@ -23,9 +23,11 @@ that the connector gives for a tile, H width of the language model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from tuwen.config import Registry, StrictConfig, TuwenError, parse_config
@@ -46,6 +48,16 @@ CONNECTORS = Registry(
         "resampler": f"{_HERE}.resampler",
     },
 )
+
+
+def _square(value: int) -> int:
+    if math.isqrt(value) ** 2 != value:
+        raise ValueError(f"{value} is not a square number; choose e.g. {max(1, round(math.sqrt(value))) ** 2}")
+    return value
+
+
+# Tokens that form a square grid.
+SquareNumber = Annotated[int, Field(ge=1), AfterValidator(_square)]
 
 
 class ConnectorConfig(StrictConfig):

@@ -13,13 +13,13 @@ import math
 from typing import ClassVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import initialization
 
 from tuwen.config import TuwenError
-from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig
+from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig, SquareNumber
+from tuwen.models.positions import resize_positions
 from tuwen.vision.grid import PatchGrid
 
 HEAD_WIDTH = 128
@@ -35,17 +35,10 @@ class CrossAttentionConfig(ConnectorConfig):
         layer_norm_eps: of the norms.
     """
 
-    num_queries: int = Field(default=256, ge=1)
+    num_queries: SquareNumber = 256
     width: int | None = Field(default=None, ge=1)
     num_heads: int | None = Field(default=None, ge=1)
     layer_norm_eps: float = Field(default=1e-6, gt=0)
-
-    @field_validator("num_queries")
-    @classmethod
-    def _square(cls, value: int) -> int:
-        if math.isqrt(value) ** 2 != value:
-            raise ValueError(f"{value} is not a square number; choose e.g. {max(1, round(math.sqrt(value))) ** 2}")
-        return value
 
     def num_tokens(self, grid: PatchGrid) -> int:
         """As many as queries, whatever the grid."""
@@ -87,16 +80,17 @@ class CrossAttentionConnector(Connector[CrossAttentionConfig]):
     def reset_parameters(self) -> None:
         """Queries near zero; a projection that keeps the scale; sine-cosine positions."""
         side = math.isqrt(self.config.num_queries)
-        # This copy leaves alone what was loaded from a folder, as ``nn.init`` does while `transformers` loads one.
-        initialization.copy_(self.pos_embed, sine_cosine_positions(self.width, side))
+        # On ``meta`` no numbers are wanted, and settings that are still to be checked may ask for any amount of them.
+        if not self.pos_embed.is_meta:
+            # This copy leaves alone what was loaded from a folder, as ``nn.init`` does while `transformers` loads one.
+            initialization.copy_(self.pos_embed, sine_cosine_positions(self.width, side))
         nn.init.trunc_normal_(self.query, std=0.02)
         nn.init.normal_(self.proj, std=self.width**-0.5)
 
     def forward(self, features_BND: Tensor, grid: PatchGrid) -> Tensor:
         """[B, N, D] → [B, Q, H]."""
         values_BNE = self.ln_kv(self.kv_proj(features_BND[:, grid.prefix :]))
-        side = math.isqrt(self.config.num_queries)
-        keys_NE = resize_positions(self.pos_embed, side, grid).to(values_BNE.dtype)
+        keys_NE = resize_positions(self.pos_embed, grid.rows, grid.columns).to(values_BNE.dtype)
         queries_QE = self.ln_q(self.query) + self.pos_embed.to(values_BNE.dtype)
         queries = queries_QE.expand(len(values_BNE), -1, -1)
         attended_BQE = self.attn(queries, values_BNE + keys_NE, values_BNE, need_weights=False)[0]
@@ -113,12 +107,3 @@ def sine_cosine_positions(width: int, side: int) -> Tensor:
     rows = one_way[:, None].expand(side, side, -1)
     columns = one_way[None].expand(side, side, -1)
     return torch.cat([columns, rows], dim=-1).reshape(side * side, width).float()
-
-
-def resize_positions(positions_QE: Tensor, side: int, grid: PatchGrid) -> Tensor:
-    """Positions of a ``side`` × ``side`` grid brought to the grid of patches in full precision, [N, E]."""
-    if (grid.rows, grid.columns) == (side, side):
-        return positions_QE
-    table = positions_QE.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    resized = functional.interpolate(table, size=(grid.rows, grid.columns), mode="bicubic", align_corners=False)
-    return resized.permute(0, 2, 3, 1).reshape(grid.rows * grid.columns, -1)

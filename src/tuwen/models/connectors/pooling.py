@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig
+from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig, SquareNumber
 from tuwen.vision.grid import PatchGrid
 
 DEFAULT_FACTOR = 2
@@ -30,16 +30,9 @@ class PoolingConfig(ConnectorConfig):
     """
 
     factor: int | None = Field(default=None, ge=1)
-    tokens: int | None = Field(default=None, ge=1)
+    tokens: SquareNumber | None = None
     kind: Literal["average", "max"] = "average"
     hidden_size: int | None = Field(default=None, ge=1)
-
-    @field_validator("tokens")
-    @classmethod
-    def _square(cls, value: int | None) -> int | None:
-        if value is not None and math.isqrt(value) ** 2 != value:
-            raise ValueError(f"{value} is not a square number; choose e.g. {max(1, round(math.sqrt(value))) ** 2}")
-        return value
 
     @model_validator(mode="after")
     def _one_size(self) -> PoolingConfig:

@@ -3,7 +3,7 @@
 A stem of strided convolutions instead of one patch projection lets a small transformer learn with far
 fewer pictures ("Early Convolutions Help Transformers See Better", arXiv 2106.14881).
 
-Shape legend: B tiles, C channels, H and W pixels, N patches, D width, A attention heads, E width of a head.
+Shape legend: B tiles, H and W pixels, N patches, D width.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import PretrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tuwen.models.encoders.base import ENCODERS, EncoderKind
+from tuwen.models.encoders.vit import ViT, ViTBlock
 
 
 class ConvViTConfig(PretrainedConfig):
@@ -69,44 +67,10 @@ class ConvViTConfig(PretrainedConfig):
             )
 
 
-class ConvViTBlock(nn.Module):
-    """A pre-norm transformer layer without masks."""
-
-    def __init__(self, config: ConvViTConfig) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.config = config
-        self.heads = config.num_attention_heads
-        self.is_causal = False
-        self.norm1 = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.projection = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.expand = nn.Linear(width, config.intermediate_size)
-        self.contract = nn.Linear(config.intermediate_size, width)
-
-    def forward(self, hidden_BND: Tensor) -> Tensor:
-        """[B, N, D] → [B, N, D]."""
-        batch, patches, width = hidden_BND.shape
-        mixed = self.query_key_value(self.norm1(hidden_BND))
-        query_BANE, key_BANE, value_BANE = mixed.view(batch, patches, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, sdpa_attention_forward)
-        attended_BNAE, _ = attend(self, query_BANE, key_BANE, value_BANE, None)
-        hidden_BND = hidden_BND + self.projection(attended_BNAE.reshape(batch, patches, width))
-        expanded = functional.gelu(self.expand(self.norm2(hidden_BND)), approximate="tanh")
-        return hidden_BND + self.contract(expanded)
-
-
-class ConvViT(PreTrainedModel):
+class ConvViT(ViT):
     """The encoder: stem, learned positions, transformer layers, one final norm."""
 
     config_class = ConvViTConfig
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = False
-    _no_split_modules = ["ConvViTBlock"]
-    _supports_sdpa = True
-    _supports_attention_backend = True
 
     def __init__(self, config: ConvViTConfig) -> None:
         super().__init__(config)
@@ -120,24 +84,18 @@ class ConvViT(PreTrainedModel):
         self.stem = nn.Sequential(*layers)
         side = config.image_size // config.patch_size
         self.position_embedding = nn.Parameter(torch.empty(1, side * side, config.hidden_size))
-        self.blocks = nn.ModuleList(ConvViTBlock(config) for _ in range(config.num_hidden_layers))
+        self.blocks = nn.ModuleList(ViTBlock(config, "tanh") for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=self.config.initializer_range)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm | nn.GroupNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, ConvViT):
-            nn.init.trunc_normal_(module.position_embedding, std=self.config.initializer_range)
+        else:
+            super()._init_weights(module)
 
     def get_input_embeddings(self) -> nn.Module:
         """The first convolution, which is where pixels enter."""
@@ -148,17 +106,7 @@ class ConvViT(PreTrainedModel):
     ) -> BaseModelOutputWithPooling:
         """Pixels [B, 3, H, W] → features [B, N, D], normalised last state and all states before the norm."""
         hidden_BND = self.stem(pixel_values).flatten(2).transpose(1, 2)
-        hidden_BND = hidden_BND + self.position_embedding
-        states = [hidden_BND]
-        for block in self.blocks:
-            hidden_BND = block(hidden_BND)
-            states.append(hidden_BND)
-        normalised = self.norm(hidden_BND)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=normalised,
-            pooler_output=normalised.mean(dim=1),
-            hidden_states=tuple(states) if output_hidden_states else None,
-        )
+        return self._through_blocks(hidden_BND + self.position_embedding, output_hidden_states, self.norm)
 
 
 ENCODERS.register("tuwen_conv_vit")(EncoderKind(final_norm=("norm",)))

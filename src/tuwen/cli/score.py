@@ -1,0 +1,30 @@
+"""``tuwen score``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def command(
+    benchmark: Annotated[str, typer.Argument(help="Its name, see tuwen bench list 基准名称.")],
+    data: Annotated[Path, typer.Option("--data", help="Its data in the official form 官方格式的数据目录.")],
+    predictions: Annotated[
+        list[Path], typer.Option("--predictions", help="Answers of any system; again for more files 预测文件.")
+    ],
+    scorer: Annotated[str | None, typer.Option("--scorer", help="Another scorer than the usual one 评分器.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Score what is there 允许不完整.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object 输出 JSON.")] = False,
+) -> None:
+    """Score the predictions of any system as the benchmark's official program does 只评分."""
+    from tuwen.evaluate.score import score_files, score_table
+
+    result = score_files(benchmark, data, predictions, scorer=scorer, partial=partial)
+    if as_json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
+    else:
+        Console().print(score_table(result))

@@ -1,0 +1,91 @@
+"""What a stage is fed with: its sources, drawn from without end or packed epoch by epoch."""
+
+from __future__ import annotations
+
+from accelerate import Accelerator
+
+from tuwen.config import TuwenError
+from tuwen.data.data_source import DataSource
+from tuwen.data.loader import DrawnSteps, StepGroups
+from tuwen.data.mixture import MixtureSettings
+from tuwen.data.packed_steps import PackedEpochs, PackedSteps
+from tuwen.data.source import Mixture
+from tuwen.models.processing import TuwenProcessor
+from tuwen.train.recipe import Recipe, Stage
+
+
+def stage_feed(
+    recipe: Recipe, number: int, mixture: Mixture, processor: TuwenProcessor, accelerator: Accelerator
+) -> tuple[Stage, StepGroups]:
+    """A stage with its steps counted, and the groups of each of them.
+
+    Args:
+        recipe: of the run.
+        number: of the stage, from 0.
+        mixture: its sources.
+        processor: of the model.
+        accelerator: knows the processes.
+
+    Raises:
+        TuwenError: naming the key of the recipe that does not fit the sources.
+    """
+    stage = recipe.stages[number]
+    seed = recipe.seed * 1000 + number
+    rank, world = accelerator.process_index, accelerator.num_processes
+    if stage.sequences is None:
+        _check_drawn(mixture)
+        assert stage.groups is not None, "a batch has groups or sequences"
+        assert stage.steps is not None, "without epochs, steps are said"
+        return stage, DrawnSteps(
+            mixture=mixture, seed=seed, groups=stage.groups, batches=stage.accumulate, rank=rank, world=world
+        )
+    assert stage.max_length is not None, "the recipe says how long sequences are"
+    epochs = PackedEpochs(
+        _on_disk(mixture, stage, processor),
+        mixture.shares,
+        recipe.mixture,
+        processor,
+        budget=stage.max_length,
+        seed=seed,
+        too_long=stage.too_long,
+    )
+    steps = PackedSteps(epochs, sequences=stage.sequences, batches=stage.accumulate, rank=rank, world=world)
+    if stage.epochs is None:
+        return stage, steps
+    counted = stage.model_copy(update={"steps": max(1, steps.steps(stage.epochs)), "epochs": None})
+    return counted, steps
+
+
+def _on_disk(mixture: Mixture, stage: Stage, processor: TuwenProcessor) -> list[DataSource]:
+    found: list[DataSource] = []
+    for place, source in enumerate(mixture.sources):
+        if not isinstance(source, DataSource):
+            raise TuwenError(
+                f"stages.{stage.name}.sequences: sources.{place} is drawn as it is needed and has no epochs; "
+                "draw it to disk with `tuwen data synth`, or say groups in place of sequences"
+            )
+        source.measure(processor)
+        found.append(source)
+    return found
+
+
+def _check_drawn(mixture: Mixture) -> None:
+    """What says how much of a source an epoch takes has no effect where there are no epochs."""
+    for place, share in enumerate(mixture.shares):
+        for name in ("count", "repeat", "cap"):
+            if getattr(share, name) is not None:
+                raise TuwenError(
+                    f"sources.{place}.{name}: has an effect in stages with sequences only; "
+                    "say weight, or sequences in place of groups"
+                )
+
+
+def check_mixture(recipe: Recipe) -> None:
+    """Refuse settings of the mixture that no stage takes up.
+
+    Raises:
+        TuwenError: naming the key.
+    """
+    if recipe.mixture != MixtureSettings() and all(stage.sequences is None for stage in recipe.stages):
+        name = next(iter(recipe.mixture.model_fields_set))
+        raise TuwenError(f"mixture.{name}: has an effect in stages with sequences only; say sequences, or remove it")
