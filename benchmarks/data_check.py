@@ -28,7 +28,7 @@ from tuwen.data.dataset import open_data
 from tuwen.data.stats import count
 
 SIZES = ((640, 480), (480, 640), (500, 375), (1024, 768))
-WORDS = "the brown picture of a man who sits on small chair near red table with plates and two cups while".split()
+ENGLISH = "the brown picture of a man who sits on small chair near red table with plates and two cups while"
 HAN = "图片中有一个男人坐在小椅子上旁边是红色的桌子桌上放着两个杯子一只狗从左边看着他背景是窗户和白色的墙"
 
 
@@ -47,7 +47,7 @@ def conversation(rng: random.Random, number: int, pictures: int) -> dict[str, An
     turns: list[dict[str, str]] = []
     for turn in range(rng.randint(1, 5)):
         chinese = rng.random() < 0.5
-        source, between = (HAN, "") if chinese else (WORDS, " ")
+        source, between = (HAN, "") if chinese else (ENGLISH.split(), " ")
         question, answer = (between.join(rng.choices(source, k=k)) for k in ((15, 60) if chinese else (10, 40)))
         turns.append({"from": "human", "value": question if turn else f"<image>\n{question}"})
         turns.append({"from": "gpt", "value": f"{answer}."})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,13 @@ def test_a_question_in_the_originals_list_format(
         answer = vlm.chat(query, greedy=True, max_new_tokens=4)
         assert answer.prompt_ids == arrays[f"prompt.{case}.input_ids"].ravel().tolist()
         assert answer.token_ids == expected["prompts"][case]["chat_generated_ids"][:4]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    verb = ["export", str(QWEN / "belle_vl_tiny"), str(tmp_path / "out"), "--to", "qwen-vl"]
+    # No file may be larger than 100 blocks.
+    limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", sys.executable, "-m", "tuwen", *verb]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert "cannot be written (File too large); nothing was left behind" in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import base64
 import copy
 import io
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.dying_task import DyingTask
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
 from tuwen.data.check import NamedFinding, Report, all_reasons, check
@@ -31,6 +33,7 @@ from tuwen.data.dataset import open_data, write_data
 from tuwen.data.opening import open_despite_faults
 from tuwen.data.sample import Region, Sample
 from tuwen.data.synth import SynthConfig, Synthesiser
+from tuwen.data.walk import walk
 from tuwen.models.processing import TuwenProcessor
 from tuwen.vision.pictures import DEFAULT_LIMITS
 
@@ -61,7 +64,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data drawn by many suites, as a file with its pictures beside it."""
     drawer = Synthesiser(SynthConfig(suites=dict.fromkeys(SUITES, 1.0), questions=6))
     path = tmp_path_factory.mktemp("clean") / "drawn.jsonl"
-    write_data((sample for index in range(24) for sample in drawer.draw(3, index).samples), path)
+    write_data((sample for index in range(18) for sample in drawer.draw(3, index).samples), path)
     return path
 
 
@@ -107,6 +110,12 @@ def test_processes_find_the_same(records: Records, tmp_path: Path) -> None:
     assert alone.counts == {"empty_answer": 14, "duplicate_sample": 1400 - len(different)}
     together, same = findings_of(data, workers=2)
     assert (same, together.counts, together.verdicts) == (found, alone.counts, alone.verdicts)
+
+
+def test_a_process_that_dies_is_said_in_a_line(tmp_path: Path) -> None:
+    data = write_lines(tmp_path / "many.jsonl", [{"id": str(number), "messages": []} for number in range(1400)])
+    with pytest.raises(TuwenError, match="--workers 1"):
+        list(walk(open_data(data, format="tuwen"), DyingTask(), workers=2))
 
 
 # --- every defect by itself ---
@@ -162,8 +171,6 @@ def huge_header() -> bytes:
     small = bytearray(encoded(16, 16))
     side = (DEFAULT_LIMITS.max_side + 1).to_bytes(4, "big")
     small[16:24] = side + (16).to_bytes(4, "big")
-    import zlib
-
     small[29:33] = zlib.crc32(bytes(small[12:29])).to_bytes(4, "big")
     return bytes(small)
 
@@ -330,6 +337,12 @@ def test_a_broken_list_is_found_where_it_breaks(records: Records, tmp_path: Path
     assert report.counts == {"broken_file": 1}
     assert report.samples == 8
     assert "record 8" in found[0].detail
+
+
+def test_a_lone_half_names_its_pair(records: Records, tmp_path: Path) -> None:
+    records[4]["pair"] = "is-it-a-cat"
+    _, found = findings_of(write_lines(tmp_path / "data.jsonl", records))
+    assert [(one.id, one.detail) for one in found] == [("sample-4", "pair 'is-it-a-cat'")]
 
 
 def test_a_copy_under_another_name_is_a_copy(records: Records, tmp_path: Path) -> None:

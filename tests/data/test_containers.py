@@ -303,7 +303,6 @@ def test_conversations_as_json_text(tmp_path: Path) -> None:
 
 def test_row_groups_larger_than_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "KEPT_BYTES", 2000)
-    monkeypatch.setattr(parquet, "BATCH_BYTES", 500)
     table = pa.table({"id": [f"{n}" for n in range(200)], "data": [bytes([n]) * 100 for n in range(200)]})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=90)
     found = read(CONTAINERS.get("parquet")(), tmp_path / "x.parquet")

@@ -11,7 +11,23 @@ from typing import Annotated
 import typer
 
 from tuwen import __version__
-from tuwen.cli import build, chat, convert, data, delta, describe, export, merge, parity, quickstart, train
+from tuwen.cli import (
+    bench,
+    build,
+    chat,
+    compare,
+    convert,
+    data,
+    delta,
+    describe,
+    eval,
+    export,
+    merge,
+    parity,
+    quickstart,
+    score,
+    train,
+)
 from tuwen.config import TuwenError
 
 app = typer.Typer(
@@ -33,9 +49,13 @@ for name, verb in {
     "export": export,
     "delta": delta,
     "parity": parity,
+    "eval": eval,
+    "score": score,
+    "compare": compare,
 }.items():
     app.command(name)(verb.command)
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 
 # On import `torchao`, which others import where it is installed, lists the GPU kernels that it cannot use here.
 NOISY = ("torchao", "torch.utils._pytree")

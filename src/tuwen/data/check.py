@@ -17,7 +17,7 @@ import numpy as np
 
 from tuwen.config import TuwenError
 from tuwen.data.checks import reading, repeats
-from tuwen.data.checks.base import CHECKS, Check, CheckOptions, Finding, Reason, Severity, Subject
+from tuwen.data.checks.base import CHECKS, Check, CheckOptions, Finding, Reason, Severity, Subject, quoted
 from tuwen.data.checks.pictures import PictureLooker
 from tuwen.data.checks.reading import checked, why_refused
 from tuwen.data.checks.repairs import REPAIRS, repair
@@ -230,12 +230,11 @@ def _repeats(dataset: Dataset, places: np.ndarray, hashes: np.ndarray) -> Iterat
     for repeat in repeats.find_repeats(hashes):
         here = places[repeat.entry]
         where = f"{dataset.files[here['file']]}: record {here['record']}"
-        detail = ""
+        sample = dataset.sample(Place(*(int(here[key]) for key in ("file", "offset", "length", "number"))))
+        name = sample.id if hashes[repeat.entry, repeats.ID] else ""
+        detail = f"pair {quoted(sample.pair or '')}"
         if repeat.other >= 0:
             other = places[repeat.other]
             elsewhere = f"{dataset.files[other['file']]}: " if other["file"] != here["file"] else ""
             detail = f"as {elsewhere}record {other['record']}"
-        name = ""
-        if hashes[repeat.entry, repeats.ID]:
-            name = dataset.sample(Place(*(int(here[key]) for key in ("file", "offset", "length", "number")))).id
         yield repeat.entry, where, name, Finding(repeat.reason, detail)

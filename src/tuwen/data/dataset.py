@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from tuwen.config import TuwenError, parse_config
@@ -127,7 +127,7 @@ class Dataset:
 
     def _reading(self, place: Place) -> Reading:
         # The same however the record is found, and wherever the data lies.
-        return replace(self.reading, name=f"{PurePath(self.files[place.file]).name}@{place.offset}")
+        return replace(self.reading, name=f"{self.files[place.file].rsplit('/', 1)[-1]}@{place.offset}")
 
     def _placed(self, sample: Sample, place: Place) -> Sample:
         return replace(sample, origin=Origin(self.files[place.file], place.offset))

@@ -6,10 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BufferedReader
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,16 +21,13 @@ from tuwen.data.index import BATCH, SCHEMA, SampleIndex, write_index
 from tuwen.data.media import fetch
 from tuwen.data.sample import Picture, Sample
 from tuwen.data.storage import is_url, open_binary, version_of, written_whole
+from tuwen.data.walk import Chunk, walk
 from tuwen.vision import picture_size
 
 if TYPE_CHECKING:
     from tuwen.models.processing import TuwenProcessor
 
 VERSION = 1
-# Records that one process looks at before the next one's turn.
-TURN = 256
-# Bytes of data that one process reads at once.
-SMALL = 4 * 2**20
 Progress = Callable[[int], None]
 
 
@@ -117,92 +112,68 @@ def _content_of(file: str, home: Path) -> str:
 def _collect(
     dataset: Dataset, processor: TuwenProcessor | None, workers: int, progress: Progress | None
 ) -> list[_Part]:
-    """All parts, in the order of the data; each is made by a process that takes every so many turns of records."""
-    count = workers or (1 if _is_small(dataset) else os.cpu_count() or 1)
-    shares = max(1, -(-count // len(dataset.files)))
-    jobs = [(file, share) for file in range(len(dataset.files)) for share in range(shares)]
-    if count == 1:
-        return [_share(dataset, processor, file, share, shares, progress) for file, share in jobs]
-    # A process that is forked while others of its threads hold locks may wait for ever.
-    with ProcessPoolExecutor(
-        count, mp_context=get_context("spawn"), initializer=_prepare, initargs=(dataset, processor)
-    ) as pool:
-        running = {pool.submit(_in_worker, file, share, shares): place for place, (file, share) in enumerate(jobs)}
-        parts: dict[int, _Part] = {}
-        for done in as_completed(running):
-            parts[running[done]] = part = done.result()
-            if progress is not None:
-                progress(len(part.columns["file"]) + len(part.bad))
-    return [parts[place] for place in range(len(jobs))]
+    """All parts, in the order of the data."""
+    parts = []
+    for chunk, part in walk(dataset, _Look(dataset, processor), workers=workers or None):
+        if chunk.broken:
+            raise TuwenError(chunk.broken)
+        parts.append(part)
+        if progress is not None:
+            progress(len(chunk.records))
+    return parts
 
 
-def _is_small(dataset: Dataset) -> bool:
-    """Whether it is read sooner than other processes would have started."""
-    return not any(is_url(file) for file in dataset.files) and sum(map(os.path.getsize, dataset.files)) < SMALL
-
-
-_prepared: tuple[Dataset, TuwenProcessor | None] | None = None
-
-
-def _prepare(dataset: Dataset, processor: TuwenProcessor | None) -> None:
-    global _prepared
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _prepared = (dataset, processor)
-
-
-def _in_worker(file: int, share: int, shares: int) -> _Part:
-    assert _prepared is not None
-    return _share(*_prepared, file, share, shares, None)
-
-
-def _share(
-    dataset: Dataset, processor: TuwenProcessor | None, file: int, share: int, shares: int, progress: Progress | None
-) -> _Part:
-    """The records of a file whose turn belongs to ``share``."""
-    part = _Part()
-    for number, entry in enumerate(dataset.scan(file)):
-        if (number // TURN) % shares != share:
-            continue
-        try:
-            if entry.sample is None:
-                raise entry.error or TuwenError("no sample")
-            part.add(entry.place, entry.sample, processor)
-        except TuwenError as error:
-            name = entry.sample.id if entry.sample is not None else ""
-            part.bad.append(
-                BadSample(sample=name, shard=dataset.files[file], position=entry.place.offset, reason=str(error))
-            )
-        if progress is not None and number % TURN == 0:
-            progress(TURN)
-    return part
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Part:
-    """What a process found in its share of a file."""
+    """What was found in some records.
 
-    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in SCHEMA.names})
-    tasks: list[str] = field(default_factory=list)
-    bad: list[BadSample] = field(default_factory=list)
+    Attributes:
+        batch: of ``SCHEMA``, its tasks numbered as in ``tasks``.
+        tasks: names, by number.
+        bad: what cannot be used.
+    """
 
-    def add(self, place: Place, sample: Sample, processor: TuwenProcessor | None) -> None:
-        sizes = [picture_size(fetch(picture), name=str(picture)[:200]) for picture in sample.images]
-        text, trained = _lengths(sample, processor)
-        if sample.task not in self.tasks:
-            self.tasks.append(sample.task)
-        row = {
-            "file": place.file,
-            "offset": place.offset,
-            "length": place.length,
-            "number": place.number,
-            "task": self.tasks.index(sample.task),
-            "text_tokens": text,
-            "trained_tokens": trained,
-            "pictures": pictures_key(sample.images),
-            "sizes": [side for size in sizes for side in size],
-        }
-        for name, value in row.items():
-            self.columns[name].append(value)
+    batch: pa.RecordBatch
+    tasks: list[str]
+    bad: list[BadSample]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Looks at records; sent to other processes once."""
+
+    dataset: Dataset
+    processor: TuwenProcessor | None
+
+    def __call__(self, chunk: Chunk) -> _Part:
+        rows: list[dict[str, Any]] = []
+        tasks: dict[str, int] = {}
+        bad: list[BadSample] = []
+        for _, _, entry in chunk.entries(self.dataset):
+            try:
+                if entry.sample is None:
+                    raise entry.error or TuwenError("no sample")
+                row = _row(entry.place, entry.sample, self.processor)
+                rows.append({**row, "task": tasks.setdefault(entry.sample.task, len(tasks))})
+            except TuwenError as error:
+                shard, name = self.dataset.files[chunk.file], entry.sample.id if entry.sample is not None else ""
+                bad.append(BadSample(sample=name, shard=shard, position=entry.place.offset, reason=str(error)))
+        return _Part(pa.RecordBatch.from_pylist(rows, schema=SCHEMA), list(tasks), bad)
+
+
+def _row(place: Place, sample: Sample, processor: TuwenProcessor | None) -> dict[str, Any]:
+    sizes = [picture_size(fetch(picture), name=str(picture)[:200]) for picture in sample.images]
+    text, trained = _lengths(sample, processor)
+    return {
+        "file": place.file,
+        "offset": place.offset,
+        "length": place.length,
+        "number": place.number,
+        "text_tokens": text,
+        "trained_tokens": trained,
+        "pictures": pictures_key(sample.images),
+        "sizes": [side for size in sizes for side in size],
+    }
 
 
 def _lengths(sample: Sample, processor: TuwenProcessor | None) -> tuple[int, int]:
@@ -228,18 +199,17 @@ def pictures_key(images: Sequence[Picture]) -> int:
 
 
 def _write(path: Path, parts: Sequence[_Part]) -> None:
-    tasks = sorted({task for part in parts for task in part.tasks})
+    tasks = list(dict.fromkeys(task for part in parts for task in part.tasks))
+    most = np.iinfo(np.uint16).max
+    if len(tasks) > most:
+        raise TuwenError(f"{len(tasks)} different tasks in one data set; at most {most} are counted apart")
     number = {task: place for place, task in enumerate(tasks)}
-    if len(tasks) > np.iinfo(np.uint16).max:
-        raise TuwenError(
-            f"{len(tasks)} different tasks in one data set; at most {np.iinfo(np.uint16).max} are counted apart"
-        )
-    columns: dict[str, list[pa.Array]] = {name: [] for name in SCHEMA.names}
+    column = SCHEMA.get_field_index("task")
+    batches = []
     for part in parts:
-        own = np.array([number[task] for task in part.tasks], dtype=np.uint16)
-        for name, values in part.columns.items():
-            kind = SCHEMA.field(name).type
-            columns[name].append(pa.array(own[values] if name == "task" and values else values, type=kind))
-    table = pa.table({name: pa.chunked_array(arrays, SCHEMA.field(name).type) for name, arrays in columns.items()})
-    table = table.sort_by([("file", "ascending"), ("offset", "ascending"), ("number", "ascending")]).combine_chunks()
-    write_index(path, table.to_batches(max_chunksize=BATCH), tasks, [bad for part in parts for bad in part.bad])
+        own = np.array([number[task] for task in part.tasks] or [0], dtype=np.uint16)
+        codes = pa.array(own[part.batch.column(column).to_numpy()])
+        batches.append(part.batch.set_column(column, SCHEMA.field(column), codes))
+    table = pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks()
+    bad = [one for part in parts for one in part.bad]
+    write_index(path, table.to_batches(max_chunksize=BATCH), tasks, bad)

@@ -91,7 +91,9 @@ def read_bytes(place: str, offset: int = 0, length: int | None = None) -> bytes:
         if not is_url(place):
             # Opened files are kept, so that a sample costs one read; a position of our own suits threads.
             if length is not None:
-                return os.pread(_descriptor(place, os.getpid(), version_here(place)).fileno(), length, offset)
+                # Held while it is read: what another thread opened at the same time is closed when nobody has it.
+                opened = _descriptor(place, os.getpid(), version_here(place))
+                return os.pread(opened.fileno(), length, offset)
             with open(place, "rb") as file:
                 file.seek(offset)
                 return file.read()

@@ -108,12 +108,14 @@ class Score:
         per_item: its verdicts, as far as it has any.
         parsed: of each item; for intervals, tables and leafing through errors.
         headline: the figures that people quote, by the names they have in papers.
+        subtasks: figures of parts that people quote too, by the names of the items' categories.
     """
 
     scores: Mapping[str, Any]
     per_item: Any
     parsed: Mapping[str, Parsed]
     headline: Mapping[str, float]
+    subtasks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

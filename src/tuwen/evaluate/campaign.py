@@ -19,6 +19,7 @@ from tuwen.config import TuwenError
 from tuwen.evaluate.answerers import ENDPOINT, Answerer, EndpointAnswerer, LocalAnswerer
 from tuwen.evaluate.benchmark import Benchmark, Item
 from tuwen.evaluate.records import RecordLog
+from tuwen.evaluate.results_page import write_results
 from tuwen.evaluate.run import (
     BLIND,
     RECORDS,
@@ -92,6 +93,7 @@ def evaluate(campaign: Campaign, console: Console | None = None) -> list[Result]
     if not first:
         return []
     results = [score_records(benchmark, campaign.out / benchmark.name) for benchmark in benchmarks]
+    write_results(results, campaign.out / "report.html", campaign.model)
     return results
 
 

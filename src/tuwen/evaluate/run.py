@@ -24,6 +24,8 @@ from tuwen.evaluate.records import Record, RecordLog, images_digest, left_to_ask
 
 RECORDS, BLIND = "records", "blind"
 SETTINGS = "run.json"
+# What each answer was worth; two of these can be compared without the data.
+VERDICTS = "verdicts.jsonl"
 # Between looks at what other processes have done.
 POLL_SECONDS = 0.5
 Asked = Callable[[str, int, int], None]
@@ -209,12 +211,25 @@ def score_records(benchmark: Benchmark, folder: Path) -> Result:
     )
     benchmark.write_predictions(predictions, folder / "official")
     _write(folder / "predictions.jsonl", "".join(_line(one) for one in predictions))
+    _write(folder / VERDICTS, "".join(_verdict(item, score) for item in items))
     _write(folder / "score.json", json.dumps(summary(result), ensure_ascii=False, indent=2) + "\n")
     return result
 
 
 def _line(prediction: Prediction) -> str:
     return json.dumps({"id": prediction.id, "answer": prediction.text}, ensure_ascii=False) + "\n"
+
+
+def _verdict(item: Item, score: Score) -> str:
+    parsed = score.parsed.get(item.id)
+    line = {
+        "id": item.id,
+        "category": item.category,
+        "cluster": item.cluster or item.id,
+        "parsed": None if parsed is None else parsed.value,
+        "credit": None if parsed is None else parsed.credit,
+    }
+    return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

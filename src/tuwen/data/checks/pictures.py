@@ -63,14 +63,24 @@ class PictureLooker:
     def __init__(self, decode: bool) -> None:
         self._decode = decode
         self._known = lru_cache(maxsize=KEPT)(self._look)
+        self._known_bytes: dict[bytes, PictureLook] = {}
 
     def __reduce__(self) -> tuple[type[PictureLooker], tuple[bool]]:
         return PictureLooker, (self._decode,)
 
     def __call__(self, picture: Picture) -> PictureLook:
         """What is known of a picture."""
-        # Bytes are not remembered: they would fill the memory.
-        return self._known(picture) if isinstance(picture, Path | Stored) else self._look(picture)
+        if isinstance(picture, Path | Stored):
+            return self._known(picture)
+        if not isinstance(picture, bytes):
+            return self._look(picture)
+        # Only their hash is remembered: bytes would fill the memory.
+        key = _key(picture)
+        if key not in self._known_bytes:
+            if len(self._known_bytes) == KEPT:
+                self._known_bytes.clear()
+            self._known_bytes[key] = self._look(picture)
+        return self._known_bytes[key]
 
     def _look(self, picture: Picture) -> PictureLook:
         name = f"picture of {len(picture)} bytes" if isinstance(picture, bytes) else str(picture)

@@ -18,8 +18,8 @@ from tuwen.data.containers.base import Columns, Kind, Record
 from tuwen.data.containers.json_lines import dumped
 from tuwen.data.media import data_url
 
-# What is decoded or written at once.
-BATCH_BYTES = 32 * 2**20
+# What is decoded or written at once: much is decoded in vain where rows are read in random order.
+BATCH_BYTES = 8 * 2**20
 BATCH_ROWS = 1000
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 # The descriptions by which `datasets` knows a column again.

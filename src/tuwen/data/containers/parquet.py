@@ -1,7 +1,7 @@
 """Parquet: what Hugging Face keeps data sets in. A record's place is the number of its row in the file.
 
-A row can only be decoded with others of its row group, so those of the last groups are kept. Row groups that are larger
-than ``KEPT_BYTES`` are read well from the first row to the last, and slowly in any other order.
+A row can only be decoded with those before it in its row group, so the rows of the last groups are kept. Row groups
+larger than ``KEPT_BYTES`` are read well from the first row to the last, and slowly in any other order.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from tuwen.data.containers.arrow_rows import (
 from tuwen.data.containers.base import CONTAINERS, Columns, Container, Record, as_record
 from tuwen.data.storage import open_binary, version_here
 
-# Of decoded rows, so much of each of the last groups is kept in every process.
+# Of decoded rows, so much is kept in every process.
 KEPT_BYTES = 128 * 2**20
-KEPT_GROUPS = 2
-MOST_OPEN = 16
+MOST_GROUPS, MOST_OPEN = 256, 16
 # Column chunks are read in pieces of this size, however large they are.
 READ_BYTES = 2**20
 
@@ -65,7 +64,7 @@ class Parquet(Container):
             group = bisect.bisect_right(ends, offset)
             if group == len(ends):
                 raise TuwenError(f"{file}: row {offset}: not in the file, which has {ends[-1] if ends else 0}")
-            record = _kept(*key, group).row(offset - (ends[group - 1] if group else 0))
+            record = _kept(key, group).row(offset - (ends[group - 1] if group else 0))
         return as_record(record, f"{file}: row {offset}")
 
     def name_place(self, offset: int, length: int) -> str:
@@ -84,10 +83,11 @@ class Parquet(Container):
         return count
 
 
-def _batches(reader: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
+def _batches(reader: pq.ParquetFile, group: int, size: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
+    """The rows of a row group in batches of about ``size`` bytes."""
     details = reader.metadata.row_group(group)
-    rows = BATCH_ROWS * BATCH_BYTES // max(BATCH_BYTES, details.total_byte_size * BATCH_ROWS // (details.num_rows or 1))
-    yield from reader.iter_batches(batch_size=max(1, rows), row_groups=[group])
+    rows = details.num_rows * size // max(size, details.total_byte_size)
+    yield from reader.iter_batches(batch_size=max(1, rows), row_groups=[group], use_threads=False)
 
 
 class _Group:
@@ -95,13 +95,14 @@ class _Group:
 
     def __init__(self, reader: pq.ParquetFile, group: int) -> None:
         self._reader, self._group = reader, group
+        self._rows = reader.metadata.row_group(group).num_rows
         self._begin()
 
     def _begin(self) -> None:
-        self._rest = _batches(self._reader, self._group)
+        self._rest: Iterator[pa.RecordBatch] = _batches(self._reader, self._group, KEPT_BYTES // 8)
         # Row with which each batch begins, and the batch.
         self._kept: list[tuple[int, pa.RecordBatch]] = []
-        self._end = 0
+        self._end, self.size = 0, 0
 
     def row(self, number: int) -> Record:
         """A row, counted from the first of the group."""
@@ -113,14 +114,21 @@ class _Group:
                 raise ValueError(f"a row group ends after {self._end} rows")
             self._kept.append((self._end, batch))
             self._end += batch.num_rows
-            while len(self._kept) > 1 and sum(one.nbytes for _, one in self._kept) > KEPT_BYTES:
-                del self._kept[0]
+            self.size += batch.nbytes
+            if self._end >= self._rows:
+                # What it was decoded from is as large again.
+                self._rest = iter(())
+            while len(self._kept) > 1 and self.size > KEPT_BYTES:
+                self.size -= self._kept.pop(0)[1].nbytes
         start, batch = next(one for one in reversed(self._kept) if one[0] <= number)
         return as_records(batch.slice(number - start, 1))[0]
 
 
 # Batches are taken one after the other, by whatever thread.
 _LOCK = threading.Lock()
+_Key = tuple[str, int, str]
+# The groups that were read last, the very last one at the end.
+_groups: dict[tuple[_Key, int], _Group] = {}
 
 
 @lru_cache(maxsize=MOST_OPEN)
@@ -131,6 +139,13 @@ def _opened(file: str, process: int, version: str) -> tuple[pq.ParquetFile, list
     return reader, list(itertools.accumulate(reader.metadata.row_group(group).num_rows for group in groups))
 
 
-@lru_cache(maxsize=KEPT_GROUPS)
-def _kept(file: str, process: int, version: str, group: int) -> _Group:
-    return _Group(_opened(file, process, version)[0], group)
+def _kept(key: _Key, number: int) -> _Group:
+    """A row group; those that were not read for the longest time make room for it."""
+    group = _groups.pop((key, number), None) or _Group(_opened(*key)[0], number)
+    size = group.size + sum(other.size for other in _groups.values())
+    for oldest in list(_groups):
+        if size <= KEPT_BYTES and len(_groups) < MOST_GROUPS:
+            break
+        size -= _groups.pop(oldest).size
+    _groups[key, number] = group
+    return group

@@ -1,0 +1,257 @@
+"""MME: two yes/no questions about each picture, in fourteen subtasks of perception and cognition.
+
+Fu et al. 2023, "MME: A Comprehensive Evaluation Benchmark for Multimodal Large Language Models".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tuwen.chat.messages import Image, Message
+from tuwen.config import TuwenError
+from tuwen.data.storage import written_whole
+from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Parsed, Prediction, Published, Score
+from tuwen.evaluate.benchmarks._mme_files import (
+    COGNITION,
+    LISTS,
+    PERCEPTION,
+    RELEASE,
+    REQUEST,
+    TASKS,
+    Question,
+    read_predictions,
+    read_questions,
+)
+from tuwen.evaluate.benchmarks._replies import in_order, require_known, text_of
+from tuwen.evaluate.scoring.yes_no import READ_AS, Counts, mme_lmms_eval, mme_official, vlmevalkit_words
+
+_ONE_LINE = str.maketrans("", "", "\t\n\r")
+_BELLE = dict(
+    zip(TASKS, (190, 150, 130, 175, 166.33, 136.76, 156.25, 174, 139.5, 177.5, 127.14, 47.5, 102.5, 55), strict=True)
+)
+_QWEN_VL_CHAT = dict(
+    zip(
+        TASKS,
+        (158.33, 150, 128.33, 170, 178.57, 120.59, 152.25, 164, 125.5, 140, 130.71, 40, 147.5, 42.5),
+        strict=True,
+    )
+)
+
+
+@BENCHMARKS.register("mme")
+class MME(Benchmark):
+    """See the module."""
+
+    name: ClassVar[str] = "mme"
+    title: ClassVar[str] = "MME"
+    summary: ClassVar[str] = (
+        "1,187 pictures with two yes/no questions each. A subtask's score is accuracy over questions plus accuracy "
+        "over pictures (both right), 200 at most; perception is the sum of ten, cognition of four."
+    )
+    summary_zh: ClassVar[str] = (
+        "1,187 张图，每张两个是非题。子任务得分为按题与按图（两题全对）准确率之和，满分 200；"
+        "感知为十项之和，认知为四项之和。"
+    )
+    homepage: ClassVar[str] = "https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models/tree/Evaluation"
+    files: ClassVar[Mapping[str, str]] = {
+        f"{RELEASE}/TASK": "pictures and questions of the fourteen subtasks",
+        f"{LISTS}/TASK.txt": "the official tool's lists, which give the order; enough to score without pictures",
+    }
+    styles: ClassVar[tuple[str, ...]] = ("llava", "qwen")
+    published: ClassVar[tuple[Published, ...]] = (
+        Published(
+            system="Belle-VL",
+            values={"perception": 1595.34, "cognition": 332.14, **_BELLE},
+            source="BELLE-VL model card",
+            note="scored by MME's own program",
+        ),
+        Published(
+            system="Qwen-VL-Chat",
+            values={"perception": 1487.57, "cognition": 360.71, **_QWEN_VL_CHAT},
+            source="Qwen-VL eval_mm/mme/EVAL_MME.md",
+            note="questions as in the files, top_p 0.01",
+        ),
+        Published(system="LLaVA-1.5-7B", values={"perception": 1510.7}, source="LLaVA docs/MODEL_ZOO.md"),
+        Published(system="LLaVA-1.5-13B", values={"perception": 1531.3}, source="LLaVA docs/MODEL_ZOO.md"),
+    )
+
+    @cached_property
+    def _questions(self) -> dict[str, Question]:
+        return {question.id: question for question in read_questions(self.data)}
+
+    @cached_property
+    def _tasks(self) -> list[str]:
+        there = {question.task for question in self._questions.values()}
+        return [task for task in TASKS if task in there]
+
+    def items(self) -> Sequence[Item]:
+        """Two items a picture."""
+        return self._items
+
+    @cached_property
+    def _items(self) -> list[Item]:
+        return [
+            Item(
+                id=question.id,
+                messages=(self._asked(question.text),),
+                images=(question.picture,),
+                reference=question.answer,
+                category=question.task,
+                cluster=f"{question.task}/{question.image}",
+                tokens=16,
+                answer=question.answer,
+            )
+            for question in self._questions.values()
+        ]
+
+    def _asked(self, text: str) -> Message:
+        if self.style == "qwen":
+            return Message.of("user", Image(""), text)
+        bare = text.replace(REQUEST, "").strip()
+        return Message.of("user", Image(), f"{bare}\nAnswer the question using a single word or phrase.")
+
+    def parse(self, item: Item, answer: str) -> str | None:
+        """Yes or no, as the official program reads it."""
+        return READ_AS.get(mme_official(answer.translate(_ONE_LINE)))
+
+    @property
+    def scorers(self) -> Mapping[str, Callable[[Sequence[Prediction]], Score]]:
+        """MME's own program, VLMEvalKit and lmms-eval."""
+        return {"official": self._official, "vlmevalkit_head": self._vlmevalkit, "lmms_eval": self._lmms_eval}
+
+    def read_predictions(self, files: Sequence[Path]) -> list[Prediction]:
+        """Read the official tool's results (a folder or files), or records by question; see ``_mme_files``."""
+        return read_predictions(files, self._questions.values())
+
+    def write_predictions(self, predictions: Sequence[Prediction], out: Path) -> list[Path]:
+        """A file of results for each subtask, as the official tool reads them."""
+        written = []
+        found = in_order(self.items(), predictions)
+        for task in self._tasks:
+            path = out / f"{task}.txt"
+            with written_whole(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+                for prediction in found:
+                    question = self._questions[prediction.id]
+                    if question.task == task:
+                        cells = (question.image, question.text, question.answer, _one_line(prediction))
+                        file.write("\t".join(cells) + "\n")
+            written.append(path)
+        return written
+
+    def _official(self, predictions: Sequence[Prediction]) -> Score:
+        """The official tool's ``calculation.py``, which pairs lines as they follow each other."""
+        replies = {prediction.id: _one_line(prediction) for prediction in predictions}
+        read = [(prediction.id, mme_official(_one_line(prediction))) for prediction in predictions]
+        table = {task: _official_task(task, lines) for task, lines in self._by_task(read).items()}
+        totals = self._totals({task: figures["score"] for task, figures in table.items()})
+        per_item = {
+            name: {"prediction": replies[name], "gt": self._questions[name].answer, **verdict}
+            for name, verdict in self._verdicts(read).items()
+        }
+        tasks = {task: figures["score"] for task, figures in table.items()}
+        return self._score({"per_task": table, **totals}, per_item, totals, tasks)
+
+    def _vlmevalkit(self, predictions: Sequence[Prediction]) -> Score:
+        """VLMEvalKit's ``MME_rating``, which pairs by picture and looks at the first two answers about it."""
+        read = [(prediction.id, vlmevalkit_words(text_of(prediction))) for prediction in predictions]
+        tasks = {}
+        for task, lines in self._by_task(read).items():
+            pictures = self._pictures(lines)
+            for image, right in pictures.items():
+                if len(right) < 2:
+                    raise TuwenError(f"MME: {task}: one answer about {image}; VLMEvalKit needs two about each picture")
+            both = sum(right[0] and right[1] for right in pictures.values())
+            share = sum(map(sum, pictures.values())) / sum(map(len, pictures.values()))
+            tasks[task] = share * 100 + both / len(pictures) * 100
+        totals = self._totals(tasks)
+        scores = {"perception": totals["perception"], "reasoning": totals["cognition"], **tasks}
+        return self._score(scores, self._verdicts(read), totals, tasks)
+
+    def _lmms_eval(self, predictions: Sequence[Prediction]) -> Score:
+        """lmms-eval, which wants exactly two answers about each picture."""
+        read = [(prediction.id, mme_lmms_eval(text_of(prediction))) for prediction in predictions]
+        tasks = {}
+        for task, lines in self._by_task(read).items():
+            pictures = self._pictures(lines)
+            for image, right in pictures.items():
+                if len(right) != 2:
+                    raise TuwenError(f"MME: {task}: {len(right)} answers about {image}; lmms-eval needs exactly two")
+            tasks[task] = sum(sum(right) * 50.0 + all(right) * 100.0 for right in pictures.values()) / len(pictures)
+        totals = self._totals(tasks)
+        scores = {f"mme_{name}_score": total for name, total in totals.items()}
+        return self._score(scores, self._verdicts(read), totals, tasks)
+
+    def _by_task(self, read: Sequence[tuple[str, str]]) -> dict[str, list[tuple[Question, str]]]:
+        """What was read, by subtask; programs stop where a subtask has no answers."""
+        require_known((name for name, _ in read), self._questions, self.name)
+        found: dict[str, list[tuple[Question, str]]] = {task: [] for task in self._tasks}
+        for name, label in read:
+            question = self._questions[name]
+            found[question.task].append((question, label))
+        for task, lines in found.items():
+            if not lines:
+                raise TuwenError(f"MME: {task}: no answers; MME's program needs all subtasks of the data")
+        return found
+
+    @staticmethod
+    def _pictures(lines: Sequence[tuple[Question, str]]) -> dict[str, list[bool]]:
+        found: dict[str, list[bool]] = {}
+        for question, label in lines:
+            found.setdefault(question.image, []).append(_right(question, label))
+        return found
+
+    @staticmethod
+    def _totals(tasks: Mapping[str, float]) -> dict[str, float]:
+        return {
+            "perception": sum((tasks[task] for task in PERCEPTION if task in tasks), 0.0),
+            "cognition": sum((tasks[task] for task in COGNITION if task in tasks), 0.0),
+        }
+
+    def _verdicts(self, read: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+        return {name: {"label": label, "correct": _right(self._questions[name], label)} for name, label in read}
+
+    @staticmethod
+    def _score(
+        scores: Mapping[str, Any],
+        per_item: Mapping[str, Any],
+        headline: Mapping[str, float],
+        subtasks: Mapping[str, float],
+    ) -> Score:
+        parsed = {
+            name: Parsed(value=READ_AS.get(verdict["label"]), credit=float(verdict["correct"]))
+            for name, verdict in per_item.items()
+        }
+        return Score(scores=scores, per_item=per_item, parsed=parsed, headline=headline, subtasks=subtasks)
+
+
+def _right(question: Question, label: str) -> bool:
+    return label.lower() == question.answer.lower()
+
+
+def _one_line(prediction: Prediction) -> str:
+    return text_of(prediction).translate(_ONE_LINE)
+
+
+def _official_task(task: str, lines: Sequence[tuple[Question, str]]) -> dict[str, float]:
+    if len(lines) % 2:
+        raise TuwenError(f"MME: {task}: {len(lines)} answers; MME's program takes two in a row as a picture's pair")
+    right = [_right(question, label) for question, label in lines]
+    pairs = list(zip(right[::2], right[1::2], strict=True))
+    clean = [(label == "yes", question.answer.lower() == "yes") for question, label in lines if label != "other"]
+    counts = Counts.of(clean)
+    acc, acc_plus = sum(right) / len(right) * 100, sum(map(all, pairs)) / len(pairs) * 100
+    return {
+        "acc": acc,
+        "acc_plus": acc_plus,
+        "score": acc + acc_plus,
+        "other_num": len(lines) - len(clean),
+        "precision": counts.precision,
+        "recall": counts.recall,
+        "TP": counts.tp,
+        "FN": counts.fn,
+        "TN": counts.tn,
+        "FP": counts.fp,
+    }
