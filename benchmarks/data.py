@@ -1,7 +1,7 @@
 """Pictures decoded and resized, samples indexed, and ten million of them planned.
 
-Pictures are JPEG photographs' size; the same ones go through plain Pillow, through the image processor of `transformers`
-that gives the same numbers, and through Tuwen, in turns, in one process.
+Pictures are as large as photographs; the same ones go through plain Pillow, the image processor of `transformers` that
+gives the same numbers, and Tuwen, in turns, in one process.
 
     python benchmarks/data.py [--pictures 60] [--samples 4000] [--millions 10]
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -111,3 +112,12 @@ def test_what_the_readme_does_with_the_quickstart_works() -> None:
         )
         assert result.returncode == 0, f"{program}: {result.stderr}"
         assert result.stdout.strip(), program
+
+
+def test_the_schema_of_samples_is_that_of_the_code() -> None:
+    from tuwen.data.formats.tuwen import SampleRecord
+
+    assert (
+        json.loads((ROOT / "docs" / "sample.schema.json").read_text(encoding="utf-8"))
+        == SampleRecord.model_json_schema()
+    )

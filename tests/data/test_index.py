@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_groups_are_samples_about_the_same_pictures(
 ) -> None:
     index = _index_with_pictures(keys, tmp_path_factory.mktemp("index"))
     rows, offsets = index.groups(most)
-    groups = [rows[first:last].tolist() for first, last in zip(offsets[:-1], offsets[1:], strict=True)]
+    groups = [rows[first:last].tolist() for first, last in itertools.pairwise(offsets)]
     assert sorted(row for group in groups for row in group) == list(range(len(keys)))
     for group in groups:
         assert 1 <= len(group) <= most

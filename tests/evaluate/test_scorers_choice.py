@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuwen.cli.score import command
+from tests.conftest import refused, run_cli
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Prediction
 from tuwen.evaluate.score import score_files
@@ -234,11 +234,15 @@ def test_belle_vl_s_subtasks_add_up_to_its_totals() -> None:
         assert sum(tasks.values()) - perception == pytest.approx(published.values["cognition"], abs=0.01)
 
 
-def test_the_command_prints_the_official_scores(capsys: pytest.CaptureFixture[str]) -> None:
-    command("mme", GOLDEN / "mme", [GOLDEN / "mme/results"], as_json=True)
-    found = json.loads(capsys.readouterr().out)
+def test_the_command_line_gives_the_official_scores() -> None:
+    result = run_cli("score", "mme", "--data", GOLDEN / "mme", "--predictions", GOLDEN / "mme/results", "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
     assert (found["benchmark"], found["scorer"]) == ("mme", "official")
     assert_same(found["scores"], expected("mme")["scorers"]["official"]["scores"])
+    damaged = GOLDEN / "mme/variants/missing_line"
+    message = refused("score", "mme", "--data", GOLDEN / "mme", "--predictions", damaged, "--partial")
+    assert message == "MME: count: 7 answers; MME's program takes two in a row as a picture's pair"
 
 
 def test_mme_scored_without_its_pictures(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tuwen.checkpoints.refusal import LONGEST, blamed_on, check_sizes, first_line, quiet
+from tuwen.checkpoints.refusal import LONGEST, blamed_on, check_sizes, quiet
 from tuwen.checkpoints.renames import check_published, unchanged
 from tuwen.checkpoints.weights import WeightFiles, read_json
-from tuwen.config import TuwenError
+from tuwen.config import TuwenError, first_line
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.processing import TuwenProcessor

@@ -62,11 +62,6 @@ def blamed_on(where: str | Path) -> Iterator[None]:
         raise TuwenError(f"{where}: cannot be used: {kind}: {str(error)[:LONGEST]}") from error
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of what a library says, or the kind of error where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].strip()[:LONGEST]
-
-
 def check_sizes(values: Mapping[str, Any], weights: int, where: str | Path) -> None:
     """Make sure that no size in a configuration is absurd, before any list or tensor of that size is made.
 

@@ -13,8 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tuwen.checkpoints.refusal import first_line
-from tuwen.config import TuwenError
+from tuwen.config import TuwenError, first_line
 
 # In this order, as `transformers` looks for them.
 STEMS = ("model.safetensors", "pytorch_model.bin")

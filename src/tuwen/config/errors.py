@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Of what a library says; some list everything they know.
+LONGEST = 300
+
 
 class TuwenError(ValueError):
     """A mistake in what the user gave: a file, a recipe key, a sample.
@@ -24,3 +27,8 @@ class MissingExtraError(TuwenError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: run `pip install 'tuwen[{extra}]'`")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, or the kind of error where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip()[:LONGEST]

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from tuwen.config import MissingExtraError, StrictConfig, TuwenError
+from tuwen.config import MissingExtraError, StrictConfig, TuwenError, first_line
 from tuwen.data.pace import Pace, asked_wait
 from tuwen.data.reply import MalformedReplyError, Reply, parse_reply
 
@@ -210,7 +210,7 @@ class Endpoint:
         except (TimeoutError, APITimeoutError):
             raise _PassingError(f"timeout: no reply in {self.limits.timeout:g} s") from None
         except APIConnectionError as error:
-            raise _PassingError(f"connection: {_first_line(error.__cause__ or error)}") from None
+            raise _PassingError(f"connection: {first_line(error.__cause__ or error)}") from None
         self._answered = True
         try:
             return parse_reply(body, model)
@@ -332,7 +332,3 @@ def _said(body: object) -> str:
     else:
         text = error if isinstance(error, str) else json.dumps(error) if error else ""
     return " ".join(text.split())[:300]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -157,6 +157,8 @@ class Benchmark(ABC):
     # Styles of prompts, the usual one first.
     styles: ClassVar[tuple[str, ...]] = ("llava",)
     published: ClassVar[tuple[Published, ...]] = ()
+    # Whether the official program counts an item without a prediction as wrong, and does not stop.
+    missing_is_wrong: ClassVar[bool] = False
     # Raised whenever answers are read in another way than before.
     parser_version: ClassVar[int] = 1
 
@@ -206,7 +208,7 @@ class Benchmark(ABC):
         """Score predictions.
 
         Args:
-            predictions: in any order.
+            predictions: in the benchmark's order where its program pairs answers by their places, else in any.
             scorer: its name; the usual one unless said.
 
         Raises:

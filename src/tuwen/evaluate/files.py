@@ -81,7 +81,7 @@ def read_records(path: Path, what: str) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl" or not read_text(path, what).lstrip().startswith("["):
         return read_json_lines(path, what)
     records = read_json(path, what)
-    for number, record in enumerate(records):
+    for number, record in enumerate(records, start=1):
         if not isinstance(record, dict):
             raise TuwenError(f"{path}: record {number}: expected keys and values, found {type(record).__name__}")
     return list(records)

@@ -141,7 +141,8 @@ def ask(
     hashes = {item.id: prompt_hash(item.messages, {**settings, "tokens": item.tokens}) for item in items}
     with RecordLog(folder, kind, process.rank) as log:
         done = log.read()
-        left = left_to_ask(items, done, hashes, folder)[process.rank :: process.world]
+        # Shared out before looking at what is done, which other processes add to meanwhile.
+        left = left_to_ask(items[process.rank :: process.world], done, hashes, folder)
         count = len(done)
 
         def take(found: list[tuple[Item, Given, float]]) -> None:

@@ -24,8 +24,8 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from tuwen.chat.messages import Image, Message
 from tuwen.chat.renderer import IGNORE_INDEX, Rendered
 from tuwen.checkpoints.folder import check_report
-from tuwen.checkpoints.refusal import first_line, quiet
-from tuwen.config import TuwenError
+from tuwen.checkpoints.refusal import quiet
+from tuwen.config import TuwenError, first_line
 from tuwen.data.media import fetch
 from tuwen.data.sample import Picture
 from tuwen.infer.prompts import NamedPicture

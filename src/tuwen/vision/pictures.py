@@ -16,7 +16,7 @@ import PIL.ImageOps
 from PIL.PngImagePlugin import PngImageFile
 from pydantic import Field
 
-from tuwen.config import StrictConfig, TuwenError
+from tuwen.config import StrictConfig, TuwenError, first_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -74,7 +74,7 @@ def open_picture(
         return _as_rgb(_upright(picture), transparency)
     except Exception as error:
         # Decoders raise whatever their format's reader happens to meet in a broken file.
-        raise PictureError(f"{label}: broken or cut off ({_first_line(error)}); expected a whole picture") from None
+        raise PictureError(f"{label}: broken or cut off ({first_line(error)}); expected a whole picture") from None
 
 
 def picture_size(source: Source, limits: PictureLimits = DEFAULT_LIMITS, name: str | None = None) -> tuple[int, int]:
@@ -129,7 +129,7 @@ def _identified(file: IO[bytes], limits: PictureLimits, label: str) -> PIL.Image
     except PIL.UnidentifiedImageError:
         raise PictureError(f"{label}: not a picture; expected one of {', '.join(FORMATS)}") from None
     except Exception as error:
-        raise PictureError(f"{label}: its header is broken ({_first_line(error)}); expected a whole picture") from None
+        raise PictureError(f"{label}: its header is broken ({first_line(error)}); expected a whole picture") from None
     _check_size(picture.size, limits, label)
     return picture
 
@@ -243,7 +243,3 @@ def _from_deep_grey(picture: PIL.Image.Image) -> PIL.Image.Image:
     if isinstance(transparent, int):
         grey[values == transparent] = 255
     return PIL.Image.fromarray(grey).convert("RGB")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tuwen.config import TuwenError, unknown_name
 from tuwen.evaluate.benchmark import Prediction
-from tuwen.evaluate.benchmarks._replies import require_pictures
-from tuwen.evaluate.files import TEXT_KEYS, own_predictions, read_records, read_text, require, value
+from tuwen.evaluate.benchmarks._replies import REPLY_KEYS, require_pictures
+from tuwen.evaluate.files import own_predictions, read_records, read_text, require, value
 
 PERCEPTION = (
     "existence",
@@ -263,7 +263,7 @@ def _records(file: Path, names: Names) -> list[Prediction]:
     found = []
     for number, record in enumerate(read_records(file, "predictions for MME"), start=1):
         where = f"{file}: record {number}"
-        reply = value(record, *TEXT_KEYS, where=where)
+        reply = value(record, *REPLY_KEYS, where=where)
         if "question_id" in record and "task" not in record:
             task, _, image = str(record["question_id"]).partition("/")
             text = str(value(record, "prompt", where=where))

@@ -13,6 +13,7 @@ from tuwen.evaluate.benchmarks._circular_choice import CircularChoice
 
 CODEFUSE = "CodeFuse-MFT-VLM README"
 SAMPLED = "sampled at temperature 0.2, top_p 0.3"
+LISTED = "listed there as Qwen-VL"
 WHICH = "which split is not said; replies that no rule reads went to a language model"
 
 
@@ -41,5 +42,5 @@ class MMBench(CircularChoice):
         ),
         Published(system="LLaVA-1.5-7B", values={"circular": 64.3}, source="LLaVA docs/MODEL_ZOO.md", note=WHICH),
         Published(system="LLaVA-1.5-13B", values={"circular": 67.7}, source="LLaVA docs/MODEL_ZOO.md", note=WHICH),
-        Published(system="Qwen-VL", values={"circular": 60.6}, source=CODEFUSE, note=WHICH),
+        Published(system="Qwen-VL-Chat", values={"circular": 60.6}, source=CODEFUSE, note=f"{LISTED}; {WHICH}"),
     )

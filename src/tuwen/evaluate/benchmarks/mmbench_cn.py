@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from tuwen.evaluate.benchmark import BENCHMARKS, Published
 from tuwen.evaluate.benchmarks._circular_choice import CircularChoice
-from tuwen.evaluate.benchmarks.mmbench import CODEFUSE, SAMPLED, WHICH
+from tuwen.evaluate.benchmarks.mmbench import CODEFUSE, LISTED, SAMPLED, WHICH
 
 
 @BENCHMARKS.register("mmbench_cn")
@@ -37,5 +37,5 @@ class MMBenchCN(CircularChoice):
         ),
         Published(system="LLaVA-1.5-7B", values={"circular": 58.3}, source="LLaVA docs/MODEL_ZOO.md", note=WHICH),
         Published(system="LLaVA-1.5-13B", values={"circular": 63.6}, source="LLaVA docs/MODEL_ZOO.md", note=WHICH),
-        Published(system="Qwen-VL", values={"circular": 56.7}, source=CODEFUSE, note=WHICH),
+        Published(system="Qwen-VL-Chat", values={"circular": 56.7}, source=CODEFUSE, note=f"{LISTED}; {WHICH}"),
     )

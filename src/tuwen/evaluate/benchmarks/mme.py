@@ -146,12 +146,12 @@ class MME(Benchmark):
         replies = {prediction.id: _one_line(prediction) for prediction in predictions}
         read = [(prediction.id, mme_official(_one_line(prediction))) for prediction in predictions]
         table = {task: _official_task(task, lines) for task, lines in self._by_task(read).items()}
-        totals = self._totals({task: figures["score"] for task, figures in table.items()})
+        tasks = {task: figures["score"] for task, figures in table.items()}
+        totals = self._totals(tasks)
         per_item = {
             name: {"prediction": replies[name], "gt": self._questions[name].answer, **verdict}
             for name, verdict in self._verdicts(read).items()
         }
-        tasks = {task: figures["score"] for task, figures in table.items()}
         return self._score({"per_task": table, **totals}, per_item, totals, tasks)
 
     def _vlmevalkit(self, predictions: Sequence[Prediction]) -> Score:

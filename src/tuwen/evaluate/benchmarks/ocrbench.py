@@ -41,8 +41,8 @@ OTHERS = (
 )
 KINDS = (*RECOGNITION, *OTHERS)
 FORMULAS, FORMULA_DATA = OTHERS[-1], "HME100k"
-# The columns of OCRBench's leaderboard.
-COLUMNS = ("final score", "text recognition", *OTHERS)
+# The columns of OCRBench's leaderboard: all, recognition, and each of the others.
+COLUMNS = ("final score", "recognition", "scene text", "documents", "key information", "formulas")
 LEADERBOARD = "OCRBench leaderboard"
 
 

@@ -67,6 +67,7 @@ class ScienceQA(Benchmark):
     """See the module."""
 
     name: ClassVar[str] = "scienceqa"
+    missing_is_wrong: ClassVar[bool] = True
     title: ClassVar[str] = "ScienceQA test"
     summary: ClassVar[str] = "4,241 school questions with two to five options, 2,017 about a picture; accuracy of both."
     summary_zh: ClassVar[str] = "4,241 道中小学科学选择题，其中 2,017 道带图；分别计准确率。"
@@ -80,6 +81,7 @@ class ScienceQA(Benchmark):
     published: ClassVar[tuple[Published, ...]] = (
         Published(system="LLaVA-1.5-7B", values={"image accuracy": 66.8}, source="LLaVA docs/MODEL_ZOO.md"),
         Published(system="LLaVA-1.5-13B", values={"image accuracy": 71.6}, source="LLaVA docs/MODEL_ZOO.md"),
+        Published(system="Qwen-VL-Chat", values={"image accuracy": 68.2}, source="LLaVA-1.5 paper, figure 1"),
     )
 
     @cached_property

@@ -72,6 +72,7 @@ class SeedBench(Benchmark):
     published: ClassVar[tuple[Published, ...]] = (
         Published(system="LLaVA-1.5-7B", values={"all": 58.6}, source="LLaVA docs/MODEL_ZOO.md"),
         Published(system="LLaVA-1.5-13B", values={"all": 61.6}, source="LLaVA docs/MODEL_ZOO.md"),
+        Published(system="Qwen-VL-Chat", values={"all": 58.2}, source="LLaVA-1.5 paper, figure 1"),
     )
 
     @cached_property
@@ -183,15 +184,15 @@ class SeedBench(Benchmark):
         for name, question in self._questions.items():
             table.setdefault(question.dimension, []).append(right[name])
         whole = self._accuracies(right)
-        scores = {dimension: _percent(them) for dimension, them in table.items()}
-        scores |= {"Total accuracy": whole["all"]}
+        dimensions = {dimension: _percent(them) for dimension, them in table.items()}
+        scores = {**dimensions, "Total accuracy": whole["all"]}
         scores |= {f"{kind} accuracy": whole[kind] for kind in FOLDERS if kind in whole}
         per_item = {
             name: {"correct": right[name], "type": question.dimension} for name, question in self._questions.items()
         }
         parsed = {name: Parsed(value=_letter(given.get(name)), credit=float(right[name])) for name in self._questions}
         rounded = {name: float(f"{figure:.2f}") for name, figure in scores.items()}
-        return Score(scores=rounded, per_item=per_item, parsed=parsed, headline=whole)
+        return Score(scores=rounded, per_item=per_item, parsed=parsed, headline=whole, subtasks=dimensions)
 
     def _extracted(self, extraction: Extraction, predictions: Sequence[Prediction]) -> Score:
         require_known((one.id for one in predictions), self._questions, self.name)

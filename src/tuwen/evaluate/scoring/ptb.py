@@ -200,7 +200,6 @@ _COMPOUNDS: list[Rule] = [
     (APOSTROPHE, "", _latex_quotes),
     (rf"<<|>>|[+%&~^|\\`{SIGNS}]", "", None),
     (f"(?i:&nbsp;)|{SPACE}+", "", _as("")),
-    ("\n", "", None),
 ]
 _RULES = [*_WORDS, *_ADDRESSES, *_NUMBERS, *_ABBREVIATED, *_SIGN_RULES, *_COMPOUNDS]
 
@@ -234,8 +233,11 @@ def _tokens(text: str) -> Iterator[str]:
         if alone := _ALONE.match(text, place):
             yield from _tokens_of_word(alone[0])
             place = alone.end()
-        elif text[place] == " ":
-            place = _SPACES.match(text, place).end()  # type: ignore[union-attr]
+        elif text[place] == " " and (spaces := _SPACES.match(text, place)):
+            place = spaces.end()
+        elif text[place] == "\n":
+            yield "\n"
+            place += 1
         else:
             token, place = _next_token(text, place)
             if token:
