@@ -41,6 +41,9 @@ format: setup  ## let ruff put the code in order
 bench: setup  ## measure against others, side by side
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/synthesis.py
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/data_check.py
+	$(BIN)/python benchmarks/packing.py
 
 docs: setup  ## check that links, commands, recipes and code in the documentation hold
 	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py

@@ -16,20 +16,13 @@ from tests.data.endpoint_server import Answer, Body, EndpointServer, completion,
 
 pytest.importorskip("openai")
 
-# Through the command line's own entry point, wherever in it the verbs are.
-PROGRAM = """
-from tuwen.cli import app, data_caption, data_translate
-app.app.command("data-translate")(data_translate.command)
-app.app.command("data-caption")(data_caption.command)
-app.main()
-"""
 KEY = "sk-very-secret"
 
 
 def run(verb: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """``tuwen data VERB ARGUMENTS`` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, f"data-{verb}", *map(str, arguments)],
+        [sys.executable, "-m", "tuwen", "data", verb, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -143,7 +136,7 @@ def test_help_loads_nothing_heavy(verb: str) -> None:
         f"import atexit, sys; atexit.register(lambda: print([m for m in {heavy} if m in sys.modules], file=sys.stderr))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{PROGRAM}", f"data-{verb}", "--help"],
+        [sys.executable, "-c", f"{code}\nfrom tuwen.cli.app import main; main()", "data", verb, "--help"],
         capture_output=True,
         text=True,
         check=False,

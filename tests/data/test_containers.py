@@ -342,6 +342,18 @@ def test_arrow_files_that_lie_are_refused(name: str, tmp_path: Path) -> None:
     assert said[0].startswith(f"{tmp_path}/x.arrow: not a whole arrow file (")
 
 
+def test_an_arrow_file_that_leads_out_of_itself_is_not_followed(tmp_path: Path) -> None:
+    file = tmp_path / "x.arrow"
+    write_data([Sample(id="1234567", messages=PLAIN.messages[1:])], file)
+    content = file.read_bytes()
+    # Where the id begins and ends; what comes before describes the columns.
+    at = content.rfind(b"\0\0\0\0\x07\0\0\0")
+    file.write_bytes(content[: at + 4] + b"\xff\xff\xff\x0f" + content[at + 8 :])
+    names, said = problems(CONTAINERS.get("arrow")(), file)
+    assert names == []
+    assert said[0].startswith(f"{file}: not a whole arrow file (")
+
+
 def test_what_is_no_arrow_file_or_has_dictionaries_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.arrow").write_bytes(b"hello")
     (tmp_path / "x.parquet").write_bytes(b"hello")
@@ -377,7 +389,10 @@ def as_json(**values: Any) -> bytes:
 
 
 TURNS = [{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}]
-PARTS = [{"type": "image_url", "image_url": {"url": "7.png", "detail": "low"}}, {"type": "text", "text": "q"}]
+
+
+def parts(name: str) -> list[dict[str, Any]]:
+    return [{"type": "image_url", "image_url": {"url": name, "detail": "low"}}, {"type": "text", "text": "q"}]
 
 
 def test_members_with_one_name_are_one_record(tmp_path: Path) -> None:
@@ -409,7 +424,10 @@ def test_every_format_finds_its_pictures_in_an_archive(tmp_path: Path) -> None:
         # Named as the member, by a name of before, and not at all.
         "llava": [first(conversations=TURNS, image="7.png"), first(conversations=TURNS, image="coco/000123.jpg")],
         "llava, not named": [first(conversations=TURNS)],
-        "openai": [first(messages=[{"role": "user", "content": PARTS}, {"role": "assistant", "content": "好"}])],
+        "openai": [
+            first(messages=[{"role": "user", "content": parts(name)}, turns("")[1]])
+            for name in ("7.png", "s3://x/y.jpg")
+        ],
         "swift": [
             first(
                 messages=[{"role": "user", "content": "<image>q"}, {"role": "assistant", "content": "a"}], images=images

@@ -219,6 +219,9 @@ def test_what_a_format_cannot_keep_is_said(tmp_path: Path) -> None:
     assert refused("qwen_vl", Image(), pack=True).startswith("s1: Qwen-VL names pictures in the text")
     assert "would be read as something else" in refused("qwen_vl", "<img>a.png</img>")
     assert refused("caption", "hello").startswith("s1: this format keeps questions and answers in turn")
+    blank = Sample(id="s1", messages=(*PLAIN.messages[:1], Message.of("assistant", " \n")), images=(png(),))
+    with pytest.raises(TuwenError, match="^s1: its answer is blank, which is no caption; write the format tuwen"):
+        write_data([blank], tmp_path / "x.csv", format="caption")
 
 
 # --- records as they are published ---

@@ -30,7 +30,6 @@ from tuwen.data.translate import translate
 pytest.importorskip("openai")
 
 MODEL = "translator"
-CLI = "import typer; from tuwen.cli.data_translate import command; typer.run(command)"
 
 
 def chinese(text: str) -> str:
@@ -286,7 +285,7 @@ def test_a_killed_run_goes_on_where_it_was(data: Callable[..., Path]) -> None:
         return Answer(translated(request).body, wait=60 if late else 0.01)
 
     with EndpointServer(answer) as server:
-        command = [sys.executable, "-c", CLI, *arguments, "--endpoint", server.url]
+        command = [sys.executable, "-m", "tuwen", "data", "translate", *arguments, "--endpoint", server.url]
         environment = {**os.environ, "COLUMNS": "160"}
         for _ in range(2):
             stop_at = len(server.requests) + 15

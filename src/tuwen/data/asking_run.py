@@ -14,7 +14,7 @@ from rich.console import Console
 from tuwen.config import TuwenError
 from tuwen.data.asking import Answers, AskingOptions, Rejection, Tally, write_rejections
 from tuwen.data.asking_display import AskingDisplay, figures_of, tokens_and_cost
-from tuwen.data.containers.base import CONTAINERS, Container
+from tuwen.data.dataset import container_for
 from tuwen.data.formats.base import FORMATS
 from tuwen.data.reply import Usage
 from tuwen.data.reply_cache import ReplyCache
@@ -61,9 +61,7 @@ class Job:
             raise TuwenError(f"{self.out}: is what is read; choose another OUT")
         if self.out.exists() and not self.cache.exists():
             raise TuwenError(f"{self.out}: is there already, without {self.cache.name} of an earlier run beside it")
-        if not fits(self.out, self.format):
-            suffixes = [suffix for container in _containers_of(self.format) for suffix in container.suffixes]
-            raise TuwenError(f"{self.out}: {self.format} is kept in files with {', '.join(suffixes)}; choose one")
+        container_for(self.out, FORMATS.get(self.format))
 
     @contextmanager
     def replies(self, console: Console) -> Iterator[tuple[ReplyCache, AskingDisplay]]:
@@ -83,11 +81,11 @@ class Job:
 
 def fits(out: Path, format: str) -> bool:
     """Whether a format can be written to a file of this name."""
-    return any(out.name.lower().endswith(container.suffixes) for container in _containers_of(format))
-
-
-def _containers_of(format: str) -> Iterator[type[Container]]:
-    return (CONTAINERS.get(name) for name in FORMATS.get(format).containers)
+    try:
+        container_for(out, FORMATS.get(format))
+    except TuwenError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,7 +177,7 @@ def _coco(data: Any, path: Path) -> Iterable[Row]:
 
 
 def _karpathy(data: list[Any], path: Path) -> Iterable[Row]:
-    """BLIP's files of Karpathy's splits: a list of a picture and its captions; COCO's number is in the picture's name."""
+    """BLIP's files of Karpathy's splits: lists of pictures, whose names end in COCO's number, and their captions."""
     for number, record in enumerate(data, start=1):
         where = f"{path}: record {number}"
         if not isinstance(record, dict):

@@ -37,6 +37,14 @@ SPLITS = (
     "refcocog_test",
 )
 
+KINDS: Mapping[str, tuple[type, ...]] = {
+    "image": (str,),
+    "sent": (str,),
+    "bbox": (list,),
+    "width": (int, float),
+    "height": (int, float),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Referred:
@@ -149,7 +157,7 @@ class RefCoco(Benchmark):
         return None if box is None else _sides(in_pixels([box], [self.referred[item.id].size])[0])
 
     def read_predictions(self, files: Sequence[Path]) -> list[Prediction]:
-        """Read records of an index and an answer; where there are several splits, a file's name tells which it is of."""
+        """Read records of an index and an answer; of several splits, a file's name tells which it is of."""
         rows = (
             [("predictions.json", "predictions.jsonl")]
             if len(self.splits) == 1
@@ -224,8 +232,8 @@ def _sides(box: np.ndarray) -> list[float] | None:
 
 
 def _referred(record: dict[str, Any], name: str, split: str, pictures: PicturePaths, where: str) -> Referred:
-    for key, kind in {"image": str, "sent": str, "bbox": list, "width": (int, float), "height": (int, float)}.items():
-        if not isinstance(record.get(key), kind):
+    for key, kinds in KINDS.items():
+        if not isinstance(record.get(key), kinds):
             raise TuwenError(f"{where}: {key}: this key is required; found {json.dumps(record.get(key)):.40}")
     box, size = record["bbox"], (record["width"], record["height"])
     if len(box) != 4 or not all(isinstance(side, int | float) and isfinite(side) for side in [*box, *size]):

@@ -72,27 +72,20 @@ def review_summary(scores: Iterable[tuple[str, Pair | None]]) -> dict[str, dict[
     return summary
 
 
-def outcome(pair: Pair | None, exchanged: Pair | None = None, *, both: bool = False) -> str | None:
-    """Who wins: ``won`` for the second answer, ``lost``, ``tied``; None where a reply cannot be read.
+def outcome(pairs: Sequence[Pair | None]) -> str | None:
+    """Who wins: ``won`` for the second answer, ``lost``, or ``tied``; None where a reply cannot be read.
 
     Args:
-        pair: scores of the first and the second answer.
-        exchanged: what was given when the second answer was shown first, in the order in which they were shown.
-        both: whether that was asked; whoever wins one order only is tied with the other.
+        pairs: scores of the first and the second answer; a second pair where the judge was asked again with the two
+            exchanged, turned back. Who wins in one order only is tied.
     """
-    if pair is None or (both and exchanged is None):
-        return None
-    said = {_outcome(pair)}
-    if both and exchanged is not None:
-        said.add(_outcome((exchanged[1], exchanged[0])))
+    said = set()
+    for pair in pairs:
+        # A judge may write nan, which is above and below nothing.
+        if pair is None or pair[0] != pair[0] or pair[1] != pair[1]:
+            return None
+        said.add("tied" if pair[0] == pair[1] else "won" if pair[1] > pair[0] else "lost")
     return said.pop() if len(said) == 1 else "tied"
-
-
-def _outcome(pair: Pair) -> str | None:
-    first, second = pair
-    if first != first or second != second:
-        return None
-    return "tied" if first == second else "won" if second > first else "lost"
 
 
 def win_counts(outcomes: Iterable[tuple[str, str | None]]) -> dict[str, dict[str, Any]]:
@@ -133,6 +126,24 @@ def grade_counts(ratings: Iterable[tuple[str, Sequence[str]]]) -> dict[str, dict
             row = counts.setdefault(name, dict.fromkeys(GRADES, 0))
             for grade in grades:
                 row[grade] += 1
+    return counts
+
+
+def preference_counts(chosen: Iterable[tuple[str, Sequence[Mapping[str, str]]]]) -> dict[str, dict[str, int]]:
+    """How often people preferred each system, by category.
+
+    Args:
+        chosen: categories with choices: ``first`` and ``second`` system, and the ``choice`` of one of these keys, or
+            ``tied`` or ``both_bad``.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for category, rows in chosen:
+        for row in rows:
+            said = row.get(row["choice"], row["choice"])
+            for name in (ALL, category):
+                systems = dict.fromkeys([row["first"], row["second"], "tied", "both_bad"], 0)
+                kept = counts.setdefault(name, systems)
+                kept[said] = kept.get(said, 0) + 1
     return counts
 
 

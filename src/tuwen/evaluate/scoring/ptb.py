@@ -35,7 +35,7 @@ from tuwen.evaluate.scoring.ptb_tables import (
 )
 
 # Left out afterwards. The program means to leave out brackets too, but they are in lower case by then.
-DROPPED = frozenset("'' ' `` ` . ? ! , : - -- ... ;".split())
+DROPPED = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 # What would end a line inside a caption; the program would take it for the next caption.
 _LINE_ENDS = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
 _SOFT_HYPHEN = "\u00ad"
