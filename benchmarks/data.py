@@ -26,10 +26,10 @@ from tuwen.chat.messages import Image, Message
 from tuwen.chat.templates import load_template
 from tuwen.data.data_source import DataSettings, DataSource
 from tuwen.data.dataset import open_data, write_data
+from tuwen.data.epochs.mixture import MixtureSettings, SourceShare
+from tuwen.data.epochs.packed_steps import PackedEpochs
 from tuwen.data.index import BATCH, SCHEMA, SampleIndex, write_index
 from tuwen.data.indexing import open_index
-from tuwen.data.mixture import MixtureSettings, SourceShare
-from tuwen.data.packed_steps import PackedEpochs
 from tuwen.data.sample import Sample
 from tuwen.models.language.tokenizer import add_control_tokens, train_tokenizer
 from tuwen.models.processing import TuwenImageProcessor, TuwenProcessor

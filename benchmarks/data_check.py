@@ -25,7 +25,7 @@ from rich.table import Table
 from tuwen.data.check import check
 from tuwen.data.checks.base import CheckOptions
 from tuwen.data.dataset import open_data
-from tuwen.data.stats import count
+from tuwen.data.looking.stats import count
 
 SIZES = ((640, 480), (480, 640), (500, 375), (1024, 768))
 ENGLISH = "the brown picture of a man who sits on small chair near red table with plates and two cups while"

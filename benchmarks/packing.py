@@ -21,9 +21,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tuwen.data.epoch import epoch_samples
-from tuwen.data.mixture import EpochSource, MixtureSettings
-from tuwen.data.plan import PackingPlan, plan_packs, share_of_rank
+from tuwen.data.epochs.epoch import epoch_samples
+from tuwen.data.epochs.mixture import EpochSource, MixtureSettings
+from tuwen.data.epochs.plan import PackingPlan, plan_packs, share_of_rank
 
 BUDGETS = (2048, 3072, 4096, 8192, 16384)
 BATCH, WORLD, ACCUMULATE = 16, 8, 4

@@ -16,12 +16,12 @@ from rich.console import Console
 from tests.data.endpoint_server import Answer, Body, EndpointServer, completion, texts_of
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
-from tuwen.data.asking import AskingOptions
-from tuwen.data.asking_run import Report
-from tuwen.data.caption import CaptionPrompt, CaptionTask, Pictures, caption, read_prompt
+from tuwen.data.asking.answers import AskingOptions
+from tuwen.data.asking.caption import CaptionPrompt, CaptionTask, Pictures, caption, read_prompt
+from tuwen.data.asking.run import Report
 from tuwen.data.dataset import open_data, write_data
-from tuwen.data.endpoint import EndpointLimits
-from tuwen.data.picture_messages import endpoint_messages, picture_url
+from tuwen.data.endpoint.client import EndpointLimits
+from tuwen.data.endpoint.picture_messages import endpoint_messages, picture_url
 from tuwen.data.sample import Sample
 from tuwen.vision.pictures import PictureError
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from tests.data.endpoint_server import Answer, EndpointServer, completion, failure
 from tuwen.config import TuwenError
-from tuwen.data.endpoint import Endpoint, EndpointError, EndpointLimits, RequestError, bounded_map, read_api_key
-from tuwen.data.pace import Pace, asked_wait
-from tuwen.data.reply import MalformedReplyError, Reply, parse_reply
+from tuwen.data.endpoint.client import Endpoint, EndpointError, EndpointLimits, RequestError, bounded_map, read_api_key
+from tuwen.data.endpoint.pace import Pace, asked_wait
+from tuwen.data.endpoint.reply import MalformedReplyError, Reply, parse_reply
 
 pytest.importorskip("openai")
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuwen.config import TuwenError, parse_config
-from tuwen.data.epoch import epoch_samples
-from tuwen.data.mixture import EpochSource, MixtureSettings, SourceShare, apportion, epoch_counts
+from tuwen.data.epochs.epoch import epoch_samples
+from tuwen.data.epochs.mixture import EpochSource, MixtureSettings, SourceShare, apportion, epoch_counts
 
 SHARES = st.one_of(
     st.just({}),
@@ -208,6 +208,6 @@ def test_a_share_of_a_kind_that_there_is_none_of_is_refused(pictures: bool, shar
 
 
 def test_a_recipe_can_be_checked_without_numpy() -> None:
-    script = "import sys, tuwen.data.mixture; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    script = "import sys, tuwen.data.epochs.mixture; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

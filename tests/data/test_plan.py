@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuwen.config import TuwenError
-from tuwen.data.histogram_packing import pack_histogram
-from tuwen.data.plan import (
+from tuwen.data.epochs.histogram_packing import pack_histogram
+from tuwen.data.epochs.plan import (
     PackCost,
     PackingPlan,
     count_packs,

@@ -18,12 +18,12 @@ from rich.console import Console
 
 from tuwen.config import TuwenError
 from tuwen.data.dataset import open_data, write_data
-from tuwen.data.frequent import Frequent
-from tuwen.data.report_page import BOTTOM, HEIGHT, WIDTH, histogram, size_map
-from tuwen.data.stats import LENGTHS, Statistics, count, mean, quantile
-from tuwen.data.stats_display import bar, sparkline, tables
-from tuwen.data.stats_page import write_stats_page
-from tuwen.data.stats_values import values_of
+from tuwen.data.looking.frequent import Frequent
+from tuwen.data.looking.page import BOTTOM, HEIGHT, WIDTH, histogram, size_map
+from tuwen.data.looking.stats import LENGTHS, Statistics, count, mean, quantile
+from tuwen.data.looking.stats_display import bar, sparkline, tables
+from tuwen.data.looking.stats_page import write_stats_page
+from tuwen.data.looking.stats_values import values_of
 from tuwen.data.synth import SynthConfig, Synthesiser
 from tuwen.models.processing import TuwenProcessor
 

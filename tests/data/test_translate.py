@@ -19,13 +19,13 @@ from rich.console import Console
 from tests.data.endpoint_server import Answer, Body, EndpointServer, completion, failure, texts_of
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
-from tuwen.data.asking import AskingOptions
-from tuwen.data.asking_run import Report
+from tuwen.data.asking.answers import AskingOptions
+from tuwen.data.asking.run import Report
+from tuwen.data.asking.translate import translate
 from tuwen.data.dataset import open_data, write_data
-from tuwen.data.endpoint import EndpointError, EndpointLimits
-from tuwen.data.reply_cache import ReplyCache
+from tuwen.data.endpoint.client import EndpointError, EndpointLimits
+from tuwen.data.endpoint.reply_cache import ReplyCache
 from tuwen.data.sample import Sample
-from tuwen.data.translate import translate
 
 pytest.importorskip("openai")
 

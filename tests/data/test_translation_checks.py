@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuwen.chat.grounding import format_box
-from tuwen.data.numbers_in_text import changed_numbers
-from tuwen.data.protected_text import MARK, ProtectedText
+from tuwen.data.asking.numbers_in_text import changed_numbers
+from tuwen.data.asking.protected_text import MARK, ProtectedText
+from tuwen.data.asking.translation_checks import known_translation, written_in, wrong_with
 from tuwen.data.sample import Language
-from tuwen.data.translation_checks import known_translation, written_in, wrong_with
 
 # --- protected parts ---
 

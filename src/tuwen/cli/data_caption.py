@@ -61,7 +61,7 @@ def command(
         price_in=price_in,
         price_out=price_out,
     )
-    from tuwen.data.caption import CaptionTask, Pictures, caption, read_prompt
+    from tuwen.data.asking.caption import CaptionTask, Pictures, caption, read_prompt
 
     task = CaptionTask(read_prompt(prompt), max_side, language.value if language else None)
     console = Console()

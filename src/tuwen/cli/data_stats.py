@@ -21,11 +21,11 @@ def command(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core unless said 进程数.")] = None,
 ) -> None:
     """Say what is in data: tasks, languages, lengths, pictures, answers 数据统计."""
+    from tuwen.data.looking.stats import count
+    from tuwen.data.looking.stats_display import tables
+    from tuwen.data.looking.stats_page import write_stats_page
+    from tuwen.data.looking.stats_values import values_of
     from tuwen.data.opening import open_despite_faults
-    from tuwen.data.stats import count
-    from tuwen.data.stats_display import tables
-    from tuwen.data.stats_page import write_stats_page
-    from tuwen.data.stats_values import values_of
 
     processor = None
     if model is not None:

@@ -55,8 +55,8 @@ def command(
         price_in=price_in,
         price_out=price_out,
     )
+    from tuwen.data.asking.translate import translate
     from tuwen.data.dataset import open_data
-    from tuwen.data.translate import translate
 
     console = Console()
     dataset = open_data(data, format=format_in, images=images)

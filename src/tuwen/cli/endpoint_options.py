@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from tuwen.data.asking import AskingOptions
+    from tuwen.data.asking.answers import AskingOptions
 
 EndpointUrl = Annotated[
     str,
@@ -55,8 +55,8 @@ def asking_options(
         TuwenError: naming the one that is wrong.
     """
     from tuwen.config import TuwenError, apply_overrides, parse_config
-    from tuwen.data.asking import AskingOptions
-    from tuwen.data.endpoint import check_url, read_api_key
+    from tuwen.data.asking.answers import AskingOptions
+    from tuwen.data.endpoint.client import check_url, read_api_key
 
     # What is wrong with these is said before any data is read.
     check_url(endpoint)

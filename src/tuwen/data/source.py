@@ -12,7 +12,7 @@ import numpy as np
 
 from tuwen.config import Registry, StrictConfig, TuwenError, parse_config
 from tuwen.data.bad_samples import BadSample
-from tuwen.data.mixture import SourceShare
+from tuwen.data.epochs.mixture import SourceShare
 from tuwen.data.sample import Sample
 
 Group = tuple[Sample, ...]

@@ -14,7 +14,7 @@ from tuwen.evaluate.benchmark import Item
 from tuwen.vision import picture_size
 
 if TYPE_CHECKING:
-    from tuwen.data.endpoint import EndpointLimits
+    from tuwen.data.endpoint.client import EndpointLimits
     from tuwen.infer import Chatter
 
 ENDPOINT = "openai:"
@@ -99,7 +99,7 @@ class EndpointAnswerer:
     """
 
     def __init__(self, name: str, limits: EndpointLimits, api_key_file: Path | None = None) -> None:
-        from tuwen.data.endpoint import check_url, read_api_key
+        from tuwen.data.endpoint.client import check_url, read_api_key
 
         url, mark, model = name.removeprefix(ENDPOINT).partition("#")
         if not mark or not model:
@@ -117,8 +117,8 @@ class EndpointAnswerer:
         asyncio.run(self._answer(items, take))
 
     async def _answer(self, items: Sequence[Item], take: Take) -> None:
-        from tuwen.data.endpoint import Endpoint, RequestError, bounded_map
-        from tuwen.data.picture_messages import endpoint_messages
+        from tuwen.data.endpoint.client import Endpoint, RequestError, bounded_map
+        from tuwen.data.endpoint.picture_messages import endpoint_messages
 
         async with Endpoint(self.url, self.model, api_key=self._key, limits=self.limits) as endpoint:
 

@@ -130,7 +130,7 @@ def open_answerer(campaign: Campaign) -> Answerer:
     """
     if campaign.model.startswith(ENDPOINT):
         from tuwen.config import parse_config
-        from tuwen.data.endpoint import EndpointLimits
+        from tuwen.data.endpoint.client import EndpointLimits
 
         limits = parse_config(EndpointLimits, campaign.endpoint, "endpoint")
         return EndpointAnswerer(campaign.model, limits, campaign.api_key_file)

@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
-from tuwen.data.asking import Answers, AskingOptions, Question, Watcher, ask_all
-from tuwen.data.endpoint import Chat, EndpointLimits, check_url
-from tuwen.data.picture_messages import endpoint_messages
-from tuwen.data.reply import Reply
-from tuwen.data.reply_cache import ReplyCache
+from tuwen.data.asking.answers import Answers, AskingOptions, Question, Watcher, ask_all
+from tuwen.data.endpoint.client import Chat, EndpointLimits, check_url
+from tuwen.data.endpoint.picture_messages import endpoint_messages
+from tuwen.data.endpoint.reply import Reply
+from tuwen.data.endpoint.reply_cache import ReplyCache
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import Item, Prediction
 from tuwen.evaluate.benchmarks._judged import REPLIES, Judged, reply_record

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import jinja2
 
 from tuwen.config import TuwenError
-from tuwen.data.picture_messages import picture_url
+from tuwen.data.endpoint.picture_messages import picture_url
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import Item
 from tuwen.evaluate.benchmarks._judged_files import CHOICES

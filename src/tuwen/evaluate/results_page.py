@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuwen.data.looking.page import jpeg, write_page
 from tuwen.data.media import fetch
-from tuwen.data.report_page import jpeg, write_page
 from tuwen.evaluate.benchmark import Item
 from tuwen.evaluate.run import Result
 from tuwen.vision import PictureError, open_picture

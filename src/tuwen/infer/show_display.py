@@ -13,7 +13,7 @@ from rich.text import Text
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from tuwen.config import TuwenError
-from tuwen.data.report_page import png, write_page
+from tuwen.data.looking.page import png, write_page
 from tuwen.infer.show import Shown, ShownPicture, Span, decoded
 from tuwen.models.processing import TuwenProcessor
 

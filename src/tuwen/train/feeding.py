@@ -6,9 +6,9 @@ from accelerate import Accelerator
 
 from tuwen.config import TuwenError
 from tuwen.data.data_source import DataSource
+from tuwen.data.epochs.mixture import MixtureSettings
+from tuwen.data.epochs.packed_steps import PackedEpochs, PackedSteps
 from tuwen.data.loader import DrawnSteps, StepGroups
-from tuwen.data.mixture import MixtureSettings
-from tuwen.data.packed_steps import PackedEpochs, PackedSteps
 from tuwen.data.source import Mixture
 from tuwen.models.processing import TuwenProcessor
 from tuwen.train.recipe import Recipe, Stage

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from tuwen.config import StrictConfig, TuwenError, apply_overrides, parse_config, read_yaml
 from tuwen.data.bad_samples import BadSamplePolicy
-from tuwen.data.mixture import MixtureSettings
+from tuwen.data.epochs.mixture import MixtureSettings
 from tuwen.models.recipe import ModelRecipe
 
 ObjectiveName = Literal["answers", "regions"]

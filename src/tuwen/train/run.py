@@ -22,8 +22,8 @@ from tuwen.checkpoints.folder import ModelFolder, load_model, written_whole
 from tuwen.checkpoints.refusal import quiet
 from tuwen.config import TuwenError, to_yaml
 from tuwen.data.bad_samples import BadSampleLog
+from tuwen.data.epochs.packed_steps import PackedSteps
 from tuwen.data.loader import Collator, StepGroups, noted, step_batches
-from tuwen.data.packed_steps import PackedSteps
 from tuwen.data.source import Mixture, parse_sources
 from tuwen.models.attention import prefer_products
 from tuwen.models.recipe import ModelRecipe

@@ -19,9 +19,9 @@ from weakref import WeakValueDictionary
 from pydantic import Field, field_validator
 
 from tuwen.config import StrictConfig, TuwenError
-from tuwen.data.endpoint import Chat, Endpoint, EndpointLimits, RequestError, bounded_map, read_api_key
-from tuwen.data.reply import Reply, Usage
-from tuwen.data.reply_cache import ReplyCache, reply_key
+from tuwen.data.endpoint.client import Chat, Endpoint, EndpointLimits, RequestError, bounded_map, read_api_key
+from tuwen.data.endpoint.reply import Reply, Usage
+from tuwen.data.endpoint.reply_cache import ReplyCache, reply_key
 from tuwen.data.storage import written_whole
 from tuwen.vision.pictures import PictureError
 

@@ -13,10 +13,10 @@ import numpy as np
 from tuwen.config import TuwenError
 from tuwen.data.bad_samples import BadSample
 from tuwen.data.data_source import MOST_TOGETHER, DataSource
-from tuwen.data.epoch import epoch_samples
+from tuwen.data.epochs.epoch import epoch_samples
+from tuwen.data.epochs.mixture import EpochSource, MixtureSettings, SourceShare
+from tuwen.data.epochs.plan import PackingPlan, count_packs, plan_packs, share_of_rank, steps_in_epoch
 from tuwen.data.fitting import TooLong
-from tuwen.data.mixture import EpochSource, MixtureSettings, SourceShare
-from tuwen.data.plan import PackingPlan, count_packs, plan_packs, share_of_rank, steps_in_epoch
 from tuwen.data.sample import Sample
 from tuwen.data.source import Group
 from tuwen.models.processing import TuwenProcessor

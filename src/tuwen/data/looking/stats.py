@@ -16,7 +16,7 @@ import numpy as np
 
 from tuwen.config import TuwenError
 from tuwen.data.dataset import Dataset, Place
-from tuwen.data.frequent import Frequent
+from tuwen.data.looking.frequent import Frequent
 from tuwen.data.media import fetch
 from tuwen.data.sample import Picture, Sample, Stored
 from tuwen.data.walk import Chunk, walk

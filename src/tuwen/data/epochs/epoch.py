@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuwen.config import TuwenError
-from tuwen.data.mixture import EpochSource, MixtureSettings, apportion, epoch_counts
+from tuwen.data.epochs.mixture import EpochSource, MixtureSettings, apportion, epoch_counts
 
 # Third number of each generator's seed: no two kinds of drawing use the same stream. (`plan` has number 4.)
 _CAP, _TURN, _ORDER = 1, 2, 3

@@ -15,15 +15,15 @@ from rich.console import Console
 
 from tuwen.chat.messages import Image, Message
 from tuwen.config import StrictConfig, TuwenError, parse_config, read_yaml
-from tuwen.data.asking import AskingOptions, Question, UnfitError, ask_all
-from tuwen.data.asking_run import Job, Report, report
+from tuwen.data.asking.answers import AskingOptions, Question, UnfitError, ask_all
+from tuwen.data.asking.run import Job, Report, report
+from tuwen.data.asking.translation_checks import written_in
 from tuwen.data.dataset import open_data, write_data
-from tuwen.data.endpoint import Chat
+from tuwen.data.endpoint.client import Chat
+from tuwen.data.endpoint.picture_messages import MAX_SIDE, endpoint_messages
+from tuwen.data.endpoint.reply import Reply
 from tuwen.data.media import fetch, picture_bytes
-from tuwen.data.picture_messages import MAX_SIDE, endpoint_messages
-from tuwen.data.reply import Reply
 from tuwen.data.sample import Language, Picture, Sample, language_of
-from tuwen.data.translation_checks import written_in
 from tuwen.vision.pictures import picture_size
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuwen.config import TuwenError
-from tuwen.data.histogram_packing import pack_histogram, slots
+from tuwen.data.epochs.histogram_packing import pack_histogram, slots
 
 # Third number of the generator's seed, beside those of `epoch`.
 _PACKING = 4

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from tuwen.config import MissingExtraError, StrictConfig, TuwenError, first_line
-from tuwen.data.pace import Pace, asked_wait
-from tuwen.data.reply import MalformedReplyError, Reply, parse_reply
+from tuwen.data.endpoint.pace import Pace, asked_wait
+from tuwen.data.endpoint.reply import MalformedReplyError, Reply, parse_reply
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

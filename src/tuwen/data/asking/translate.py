@@ -16,14 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from tuwen.chat.messages import Message, Text
-from tuwen.data.asking import AskingOptions, Question, UnfitError, ask_all
-from tuwen.data.asking_run import Job, Report, fits, report
+from tuwen.data.asking.answers import AskingOptions, Question, UnfitError, ask_all
+from tuwen.data.asking.protected_text import ProtectedText
+from tuwen.data.asking.run import Job, Report, fits, report
+from tuwen.data.asking.translation_checks import known_translation, wrong_with
 from tuwen.data.dataset import Dataset, write_data
-from tuwen.data.endpoint import Chat
-from tuwen.data.protected_text import ProtectedText
-from tuwen.data.reply import Reply
+from tuwen.data.endpoint.client import Chat
+from tuwen.data.endpoint.reply import Reply
 from tuwen.data.sample import Language, Sample
-from tuwen.data.translation_checks import known_translation, wrong_with
 
 NAMES: dict[Language, str] = {"zh": "Simplified Chinese", "en": "English"}
 INSTRUCTIONS = """\

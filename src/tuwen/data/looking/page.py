@@ -243,4 +243,4 @@ def write_page(out: Path, package: str, template: str, **values: Any) -> None:
 
 def _template(package: str, name: str) -> str:
     here = files(package) / name
-    return (here if here.is_file() else files("tuwen.data") / name).read_text(encoding="utf-8")
+    return (here if here.is_file() else files("tuwen.data.looking") / name).read_text(encoding="utf-8")

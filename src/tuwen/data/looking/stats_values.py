@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuwen.data.stats import Statistics, mean, quantile
+from tuwen.data.looking.stats import Statistics, mean, quantile
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 TITLES = {

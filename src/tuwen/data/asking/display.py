@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tuwen.data.asking import AskingOptions, Tally
-from tuwen.data.reply import Usage
+from tuwen.data.asking.answers import AskingOptions, Tally
+from tuwen.data.endpoint.reply import Usage
 
 LINE_EVERY_SECONDS = 10.0
 

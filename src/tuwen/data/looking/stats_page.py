@@ -10,11 +10,11 @@ from tuwen.chat.grounding import parse_boxes
 from tuwen.chat.messages import Image
 from tuwen.config import TuwenError
 from tuwen.data.dataset import Dataset
+from tuwen.data.looking.page import histogram, jpeg, size_map, write_page
+from tuwen.data.looking.stats import UNNAMED, Statistics, quantile
+from tuwen.data.looking.stats_values import MOST_FREQUENT, TITLES, ranked_tasks, unit_of
 from tuwen.data.media import fetch
-from tuwen.data.report_page import histogram, jpeg, size_map, write_page
 from tuwen.data.sample import Picture, Sample
-from tuwen.data.stats import UNNAMED, Statistics, quantile
-from tuwen.data.stats_values import MOST_FREQUENT, TITLES, ranked_tasks, unit_of
 from tuwen.vision.pictures import open_picture
 
 COLOURS = {"sample": "#2457c5", "text": "#5b6676", "answers": "#15803d", "pictures": "#7e22ce"}
@@ -44,7 +44,7 @@ def write_stats_page(out: Path, found: Statistics, dataset: Dataset, model: str 
     measured = f"{english} of {model}" if model else english
     write_page(
         out,
-        "tuwen.data",
+        "tuwen.data.looking",
         "stats.html.jinja",
         name=f"{first} + {more}" if more else first,
         lead=f"{dataset.files[0]} · {dataset.format.name} · 长度按{chinese}计 lengths in {measured}",

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tuwen.config import TuwenError
-from tuwen.data.reply import Reply, Usage
+from tuwen.data.endpoint.reply import Reply, Usage
 
 Record = tuple[str, Reply]
 

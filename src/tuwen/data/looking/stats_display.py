@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tuwen.data.stats import UNNAMED, Statistics, quantile
-from tuwen.data.stats_values import QUANTILES, TITLES, ranked_tasks, summary_of, unit_of
+from tuwen.data.looking.stats import UNNAMED, Statistics, quantile
+from tuwen.data.looking.stats_values import QUANTILES, TITLES, ranked_tasks, summary_of, unit_of
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LEVELS = " ▁▂▃▄▅▆▇█"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from tuwen.chat.grounding import parse_boxes
-from tuwen.data.numbers_in_text import changed_numbers
-from tuwen.data.protected_text import ProtectedText, without_marks
+from tuwen.data.asking.numbers_in_text import changed_numbers
+from tuwen.data.asking.protected_text import ProtectedText, without_marks
 from tuwen.data.sample import Language
 
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")

@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 
 from tuwen.config import TuwenError
-from tuwen.data.asking import Answers, AskingOptions, Rejection, Tally, write_rejections
-from tuwen.data.asking_display import AskingDisplay, figures_of, tokens_and_cost
+from tuwen.data.asking.answers import Answers, AskingOptions, Rejection, Tally, write_rejections
+from tuwen.data.asking.display import AskingDisplay, figures_of, tokens_and_cost
 from tuwen.data.dataset import container_for
+from tuwen.data.endpoint.reply import Usage
+from tuwen.data.endpoint.reply_cache import ReplyCache
 from tuwen.data.formats.base import FORMATS
-from tuwen.data.reply import Usage
-from tuwen.data.reply_cache import ReplyCache
 
 MOST_KINDS = 6
 
