@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tuwen.cli.data_options import FormatOptions
+
 
 def command(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, folder, pattern or URL of data 数据.")],
@@ -24,9 +26,10 @@ def command(
     show: Annotated[int, typer.Option(min=0, help="Findings that are shown of each reason 每类显示条数.")] = 5,
     findings_json: Annotated[Path | None, typer.Option("--json", help="Write all findings 写出全部问题.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core unless said 进程数.")] = None,
+    option: FormatOptions = None,
 ) -> None:
     """Name every broken, double, oversized or useless sample; exit code 1 if there is one 检查数据."""
-    from tuwen.config import TuwenError
+    from tuwen.config import TuwenError, apply_overrides
     from tuwen.data.check import check
     from tuwen.data.checks import display
     from tuwen.data.checks.base import CheckOptions
@@ -42,7 +45,7 @@ def command(
 
         processor = read_folder(model).processor
     console = Console()
-    dataset = open_despite_faults(data, format=format_in, images=images)
+    dataset = open_despite_faults(data, format=format_in, images=images, options=apply_overrides({}, option or []))
     options = CheckOptions(decode=decode, processor=processor, max_tokens=max_tokens)
     with FindingsFile(findings_json) if findings_json else nullcontext() as file:
         start = time.monotonic()

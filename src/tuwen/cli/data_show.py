@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tuwen.cli.data_options import FormatOptions
+
 
 def command(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, folder, pattern or URL of data 数据.")],
@@ -19,15 +21,16 @@ def command(
     max_length: Annotated[int | None, typer.Option(min=1, help="Make it fit, as training does 最大长度.")] = None,
     images: Annotated[str | None, typer.Option(help="Where pictures are, if not beside the data 图片目录.")] = None,
     format_in: Annotated[str | None, typer.Option("--from", metavar="FORMAT", help="Of DATA 数据格式.")] = None,
+    option: FormatOptions = None,
 ) -> None:
     """Show a sample as the model is trained on it: tokens, trained parts, tiles 按训练时的样子显示样本."""
     from tuwen.checkpoints.opening import read_folder
-    from tuwen.config import TuwenError
+    from tuwen.config import TuwenError, apply_overrides
     from tuwen.data.opening import open_despite_faults
     from tuwen.infer.show import look_at, nth_sample
     from tuwen.infer.show_display import save_tiles, terminal, write_show_page
 
-    dataset = open_despite_faults(data, format=format_in, images=images)
+    dataset = open_despite_faults(data, format=format_in, images=images, options=apply_overrides({}, option or []))
     entries = (entry.sample or entry.error or TuwenError("no sample") for entry in dataset.scan())
     sample = nth_sample(entries, index, data)
     processor = read_folder(model).processor

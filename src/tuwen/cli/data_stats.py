@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tuwen.cli.data_options import FormatOptions
+
 
 def command(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, folder, pattern or URL of data 数据.")],
@@ -19,8 +21,10 @@ def command(
     format_in: Annotated[str | None, typer.Option("--from", metavar="FORMAT", help="Of DATA 数据格式.")] = None,
     samples: Annotated[int, typer.Option(min=0, help="Samples of each task on the page 每任务样本数.")] = 4,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core unless said 进程数.")] = None,
+    option: FormatOptions = None,
 ) -> None:
     """Say what is in data: tasks, languages, lengths, pictures, answers 数据统计."""
+    from tuwen.config import apply_overrides
     from tuwen.data.looking.stats import count
     from tuwen.data.looking.stats_display import tables
     from tuwen.data.looking.stats_page import write_stats_page
@@ -32,7 +36,7 @@ def command(
         from tuwen.checkpoints.opening import read_folder
 
         processor = read_folder(model).processor
-    dataset = open_despite_faults(data, format=format_in, images=images)
+    dataset = open_despite_faults(data, format=format_in, images=images, options=apply_overrides({}, option or []))
     console = Console()
     with console.status("") as status:
         found = count(

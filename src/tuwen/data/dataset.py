@@ -169,6 +169,8 @@ def open_data(
 
 
 def _with_options(kind: type[Format], options: Mapping[str, Any] | None) -> Format:
+    if options and not kind.options_class.model_fields:
+        raise TuwenError(f"options of {kind.name}: it has none, found {', '.join(options)}")
     return kind(parse_config(kind.options_class, options or {}, f"options of {kind.name}"))
 
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
+from typing import Any
 
 from tuwen.config import TuwenError
 from tuwen.data.dataset import LOOKED_AT, OWN, Dataset, open_data
 from tuwen.data.formats.base import FORMATS
 
 
-def open_despite_faults(place: str, *, format: str | None = None, images: str | None = None) -> Dataset:
+def open_despite_faults(
+    place: str, *, format: str | None = None, images: str | None = None, options: Mapping[str, Any] | None = None
+) -> Dataset:
     """As ``open_data``, which wants every one of the first records to fit; here more than half of them are enough.
 
     Args:
         place: a file, folder, pattern or URL.
         format: its name; found out unless said.
         images: where pictures are.
+        options: settings of the format.
 
     Raises:
         TuwenError: when there is no data, or it fits no format or more than one.
     """
     try:
-        return open_data(place, format=format, images=images)
+        return open_data(place, format=format, images=images, options=options)
     except TuwenError as error:
         refusal = error
     if format is not None:
@@ -29,7 +34,7 @@ def open_despite_faults(place: str, *, format: str | None = None, images: str | 
     shares: dict[str, tuple[float, Dataset]] = {}
     for name in FORMATS.names():
         try:
-            dataset = open_data(place, format=name, images=images)
+            dataset = open_data(place, format=name, images=images, options=options)
             shares[name] = _share(dataset), dataset
         except TuwenError:
             continue

@@ -251,7 +251,7 @@ def _records(rows: Sequence[Shown], replies: Sequence[Reply], judge: Judge, syst
         records.append(
             {
                 **reply_record(number, shown.item, texts, (f"{system}-{name}" if system else "", f"answer-{name}")),
-                "answer": _digest(shown.first if shown.second is None else shown.second),
+                "answer_digest": _digest(shown.first if shown.second is None else shown.second),
                 "judge": judge.model,
                 "endpoint": judge.url,
                 "model": reply.model,
@@ -277,7 +277,7 @@ def _check_kept(path: Path, answers: Mapping[str, str]) -> None:
     """
     if not path.is_file():
         raise TuwenError(f"{path}: not found; answers to open questions need a judge: give --judge URL#MODEL")
-    seen = {str(record.get("question_id")): record.get("answer") for record in read_json_lines(path, "replies")}
+    seen = {str(record.get("question_id")): record.get("answer_digest") for record in read_json_lines(path, "replies")}
     for name, answer in answers.items():
         if name not in seen:
             raise TuwenError(f"{path}: no reply about {name}; give --judge URL#MODEL to ask for it")

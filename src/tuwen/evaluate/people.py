@@ -10,7 +10,7 @@ import fcntl
 import json
 import random
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -102,7 +102,7 @@ class Ratings:
         self.read()
 
     def read(self) -> dict[Key, dict[str, Any]]:
-        """Records by rater, question and system; a preference is of no system."""
+        """Records by rater, question and what was rated: a system, or two in whatever order."""
         if not self.path.is_file():
             return {}
         found = {}
@@ -129,7 +129,8 @@ class Ratings:
 
 
 def _key(record: Mapping[str, Any]) -> Key:
-    return str(record["rater"]), str(record["question_id"]), str(record.get("model", ""))
+    rated = [record["model"]] if "model" in record else sorted([str(record.get("first")), str(record.get("second"))])
+    return str(record["rater"]), str(record["question_id"]), json.dumps(rated)
 
 
 class Desk:
@@ -153,16 +154,18 @@ class Desk:
         )
         self._template = self._pages.from_string(files("tuwen.evaluate").joinpath(TEMPLATE).read_text("utf-8"))
 
-    def page(self, number: int | None) -> str:
-        """The page of a task, or of the first that is open; the last page where none is.
+    def next_open(self, after: int = -1) -> int:
+        """The next task without an answer, from the front again behind the last; their number where none is left."""
+        left = [place for place, one in enumerate(self._said()) if one is None]
+        return next((place for place in left if place > after), left[0] if left else len(self.tasks))
+
+    def page(self, number: int) -> str:
+        """The page of a task, or the last page behind all tasks.
 
         Args:
             number: of the task, from 0.
         """
-        said = [self._said(task) for task in self.tasks]
-        left = [place for place, one in enumerate(said) if one is None]
-        if number is None:
-            number = left[0] if left else len(self.tasks)
+        said = self._said()
         task = self.tasks[number] if number < len(self.tasks) else None
         return self._template.render(
             title=self.title,
@@ -171,7 +174,7 @@ class Desk:
             picture=_picture(task),
             number=number,
             total=len(self.tasks),
-            done=len(self.tasks) - len(left),
+            done=sum(one is not None for one in said),
             said=said[number] if task else None,
             token=self.token,
             path=self.ratings.path,
@@ -201,9 +204,11 @@ class Desk:
             return {**record, "model": task.systems[0], "grade": said}
         return {**record, "first": task.systems[0], "second": task.systems[1], "choice": said}
 
-    def _said(self, task: Task) -> str | None:
-        record = self.ratings.read().get(_key(self._record(task, "")))
-        return None if record is None else str(record.get("grade") or record.get("choice"))
+    def _said(self) -> list[str | None]:
+        """What was said to each task so far."""
+        kept = self.ratings.read()
+        records = [kept.get(_key(self._record(task, ""))) for task in self.tasks]
+        return [None if one is None else str(one.get("grade") or one.get("choice")) for one in records]
 
 
 def _choices(task: Task) -> tuple[str, ...]:
@@ -236,8 +241,8 @@ def people_server(desk: Desk, port: int = 0) -> ThreadingHTTPServer:
             if not self._from_here() or urlsplit(self.path).path != "/":
                 self._send(HTTPStatus.NOT_FOUND, "")
             else:
-                chosen = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else None
-                self._send(HTTPStatus.OK, desk.page(chosen))
+                chosen = number.isascii() and number.isdigit() and len(number) < 9
+                self._send(HTTPStatus.OK, desk.page(int(number) if chosen else desk.next_open()))
 
         def do_POST(self) -> None:
             length = self.headers.get("content-length", "")
@@ -245,7 +250,7 @@ def people_server(desk: Desk, port: int = 0) -> ThreadingHTTPServer:
                 self._send(HTTPStatus.BAD_REQUEST, "")
                 return
             try:
-                desk.click(parse_qs(self.rfile.read(int(length)).decode()))
+                number = desk.click(parse_qs(self.rfile.read(int(length)).decode()))
             except (ValueError, UnicodeDecodeError):
                 self._send(HTTPStatus.BAD_REQUEST, "")
                 return
@@ -253,7 +258,7 @@ def people_server(desk: Desk, port: int = 0) -> ThreadingHTTPServer:
                 # The click is not kept; whoever clicks must see that.
                 self._send(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
                 return
-            self._send(HTTPStatus.SEE_OTHER, "", Location="/")
+            self._send(HTTPStatus.SEE_OTHER, "", Location=f"/?task={desk.next_open(number)}")
 
         def _from_here(self) -> bool:
             # A site whose name leads to this machine must not read the page.
@@ -276,6 +281,27 @@ def people_server(desk: Desk, port: int = 0) -> ThreadingHTTPServer:
         raise TuwenError(f"port {port}: cannot be used ({error.strerror}); choose another") from None
     own_port = server.server_port
     return server
+
+
+def serve_people(desk: Desk, port: int, announce: Callable[[str], None]) -> None:
+    """Show the page until the keyboard interrupts.
+
+    Args:
+        desk: what is shown.
+        port: 0 takes a free one.
+        announce: called with the page's address.
+
+    Raises:
+        TuwenError: when the port is taken.
+    """
+    server = people_server(desk, port)
+    announce(f"http://{HOST}:{server.server_port}/")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
 
 
 _HEADERS = {

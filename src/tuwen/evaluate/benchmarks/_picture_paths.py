@@ -37,4 +37,4 @@ class PicturePaths:
                 place = folder.joinpath(*parts[first:])
                 if place.is_file():
                     return place
-        raise TuwenError(f"{self._folders[0] / parts[-1] if parts else written!r}: not found; expected a picture")
+        raise TuwenError(f"{self._folders[0].joinpath(*parts[-1:])}: not found; expected a picture")
