@@ -336,7 +336,7 @@ def test_broken_data_is_refused_in_a_line(name: str, edit: Callable[[Path], Any]
         ),
         ("mme", "p.jsonl", '{"task": "OCR", "image": "0001.jpg", "prediction": "no"}', "record 1: question: this key"),
         ("mmbench", "p.jsonl", '{"index": 121}', "record 1: prediction or text or output or response or answer"),
-        ("mmbench", "p.json", "[3]", "record 0: expected keys and values, found int"),
+        ("mmbench", "p.json", "[3]", "record 1: expected keys and values, found int"),
         ("mmbench", "p.xlsx", "", "save it as one"),
         ("mmbench", "p.tsv", "index\tquestion\n121\tWhich?\n", "column prediction: this column is required"),
         ("pope", "coco_pope_random_answers.json", '{"question": "Why?"}', "answer or text: this key is required"),

@@ -224,6 +224,20 @@ def test_exchanged_answers_and_single_scores(tmp_path: Path) -> None:
         score_files("llava_bench_zh", data, [alone])
 
 
+def test_answers_that_nobody_has_judged_are_not_taken_for_replies(tmp_path: Path) -> None:
+    data = small_data(tmp_path)
+    with pytest.raises(TuwenError, match="question 0: the answers of a system must be judged first: give --judge"):
+        BENCHMARKS.get("llava_bench_zh")(data).score([Prediction("0", "一只猫"), Prediction("1", "两只狗")])
+    own = tmp_path / "own.jsonl"
+    for answers, message in ((["一只猫", "两只狗"], "no answer begins with a judge's scores"), (["5 6", "7 8"], "")):
+        own.write_text("".join(json.dumps({"id": n, "answer": text}) + "\n" for n, text in enumerate(answers)))
+        if message:
+            with pytest.raises(TuwenError, match=message):
+                score_files("llava_bench_zh", data, [own])
+        else:
+            assert score_files("llava_bench_zh", data, [own]).score.per_item == {"0": [5, 6], "1": [7, 8]}
+
+
 def test_grades_of_several_systems_are_kept_apart(tmp_path: Path) -> None:
     data = small_data(tmp_path)
     said = [(0, "x", "A"), (1, "x", "B"), (0, "y", "D"), (1, "y", "D")]

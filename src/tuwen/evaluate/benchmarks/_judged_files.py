@@ -1,7 +1,7 @@
 """Files around judged answers: answers of systems, replies of a judge, grades and preferences of people.
 
-What was said of an item becomes one prediction, whose text is a reply, or what a file says of it under a key of
-``FORMS``.
+What was said of an item becomes one prediction, whose text is keys and values, one of them a key of ``FORMS``. A text
+alone is an answer that nobody has judged.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import Prediction
 from tuwen.evaluate.files import own_predictions, read_json_lines, read_records, value
-from tuwen.evaluate.scoring.judge_replies import GRADES
+from tuwen.evaluate.scoring.judge_replies import GRADES, codefuse, single
 
 # VisualCLA's published files spell the key in both ways.
 ANSWER_KEYS = ("output", "outout", "answer", "text", "prediction", "response")
 # Of a judge's reply; ``mode`` is ``score`` where one answer alone was judged.
 REPLY_KEYS = ("content", "exchanged", "category", "mode")
+UNJUDGED = "the answers of a system must be judged first"
 CHOICES = ("first", "second", "tied", "both_bad")
 # Key of a prediction → what it holds, in words.
 FORMS: Mapping[str, str] = {
@@ -61,11 +62,9 @@ def read_said(path: Path) -> list[Prediction]:
     """
     own = own_predictions(path)
     if own is not None:
-        return own
+        return _own(own, path)
     if path.suffix != ".jsonl":
-        raise TuwenError(
-            f"{path}: expected what a judge or people said (.jsonl); the answers of a system must be judged first"
-        )
+        raise TuwenError(f"{path}: expected what a judge or people said (.jsonl); {UNJUDGED}")
     replies: list[Prediction] = []
     ratings: dict[str, dict[str, list[Any]]] = {}
     for number, record in enumerate(read_json_lines(path, "replies of a judge"), start=1):
@@ -80,6 +79,16 @@ def read_said(path: Path) -> list[Prediction]:
         else:
             raise TuwenError(f"{where}: expected content (a judge's reply), grade or choice (of people)")
     return replies + [Prediction(name, rated) for name, rated in ratings.items()]
+
+
+def _own(replies: Sequence[Prediction], path: Path) -> list[Prediction]:
+    """Replies in Tuwen's own form, which a system's answers have too."""
+    for one in replies:
+        if not isinstance(one.text, str):
+            raise TuwenError(f"{path}: question {one.id}: expected a text, found {json.dumps(one.text):.40}")
+    if all(codefuse(one.text) is None and single(one.text) is None for one in replies):
+        raise TuwenError(f"{path}: no answer begins with a judge's scores; {UNJUDGED}")
+    return [Prediction(one.id, {"content": one.text}) for one in replies]
 
 
 def _reply(record: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -112,7 +121,9 @@ def said(prediction: Prediction, form: str, scorer: str) -> Any:
     Raises:
         TuwenError: when it holds something else.
     """
-    text = {"content": prediction.text} if isinstance(prediction.text, str) else prediction.text
+    text = prediction.text
+    if isinstance(text, str):
+        raise TuwenError(f"question {prediction.id}: {UNJUDGED}: give --judge URL#MODEL")
     if not isinstance(text, dict) or form not in text:
         held = next((FORMS[key] for key in FORMS if isinstance(text, dict) and key in text), json.dumps(text)[:40])
         raise TuwenError(f"question {prediction.id}: scorer {scorer} takes {FORMS[form]}, found {held}")

@@ -176,6 +176,7 @@ class RefCoco(Benchmark):
 
     def write_predictions(self, predictions: Sequence[Prediction], out: Path) -> list[Path]:
         """Write records of an index and an answer, a file for each split."""
+        require_known((one.id for one in predictions), self.referred, self.name)
         rows: dict[str, list[dict[str, Any]]] = {}
         for one in predictions:
             split, _, index = one.id.rpartition("/")
