@@ -185,3 +185,28 @@ def test_intervals_hold_the_mean_and_are_wider_for_clusters() -> None:
     assert bootstrap(values, [str(number) for number in range(400)]) == alone
     same = paired(values, values, [str(number) for number in range(400)])
     assert (same.mean, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_a_judge_is_asked_once_and_its_replies_are_kept(tmp_path: Path) -> None:
+    pytest.importorskip("openai", reason="the extra `openai` is not installed")
+    data = Path(__file__).parents[3] / "shared" / "fixtures" / "eval" / "llava_bench_zh"
+    if not data.is_dir():
+        pytest.skip(f"no fixtures at {data}")
+
+    def answer(request: Body) -> Answer:
+        return completion("8 6\n第一个更详细。" if request["model"] == "judge" else "一个回答")
+
+    with EndpointServer(answer) as server:
+        run = ("eval", f"openai:{server.url}#answers", "--bench", "llava_bench_zh", "--data", data, "--out", tmp_path)
+        assert "need a judge: give --judge URL#MODEL" in refused(*run)
+        judged = run_cli(*run, "--judge", f"{server.url}#judge")
+        assert judged.returncode == 0, judged.stderr
+        count = len(server.requests)
+        asked_of = [request["model"] for request in server.requests]
+        assert asked_of.count("answers") == asked_of.count("judge")
+        first = (tmp_path / "llava_bench_zh" / "score.json").read_bytes()
+        # Scored again without a judge: nothing is asked, and the bytes are the same.
+        assert run_cli(*run).returncode == 0
+        assert len(server.requests) == count
+        assert (tmp_path / "llava_bench_zh" / "score.json").read_bytes() == first
+    assert json.loads(first)["parse_failures"] == []

@@ -221,7 +221,7 @@ def test_exchanged_answers_and_single_scores(tmp_path: Path) -> None:
     assert found.scores["all"] == {"mean": 7.0, "read": 1, "unread": 1}
     assert found.parsed["1"].value is None
     with pytest.raises(TuwenError, match="scorer llava_review_summary is not for replies about one answer"):
-        score_files("llava_bench_zh", data, [alone])
+        score_files("llava_bench_zh", data, [alone], scorer="llava_review_summary")
 
 
 def test_answers_that_nobody_has_judged_are_not_taken_for_replies(tmp_path: Path) -> None:

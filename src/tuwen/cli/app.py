@@ -25,6 +25,7 @@ from tuwen.cli import (
     merge,
     parity,
     quickstart,
+    rate,
     score,
     train,
 )
@@ -52,6 +53,7 @@ for name, verb in {
     "eval": eval,
     "score": score,
     "compare": compare,
+    "rate": rate,
 }.items():
     app.command(name)(verb.command)
 app.add_typer(data.app, name="data")

@@ -27,12 +27,25 @@ def command(
         float | None, typer.Option("--requests-per-minute", help="To an endpoint, at most 每分钟请求数.")
     ] = None,
     api_key_file: Annotated[Path | None, typer.Option("--api-key-file", help="File with the key 密钥文件.")] = None,
+    judge: Annotated[str | None, typer.Option("--judge", help="URL#MODEL that judges free answers 评审模型.")] = None,
+    judge_key_file: Annotated[Path | None, typer.Option("--judge-key-file", help="File with its key 评审密钥.")] = None,
+    judge_mode: Annotated[str, typer.Option("--judge-mode", help="pair or score 两两比较或打分.")] = "pair",
+    both_orders: Annotated[
+        bool, typer.Option("--both-orders", help="Judge each pair a second time, exchanged 交换顺序再评.")
+    ] = False,
 ) -> None:
     """Measure a model on benchmarks; run again to go on where it stopped 评测, 可断点续跑."""
+    from tuwen.config import TuwenError
     from tuwen.evaluate.benchmark import Coverage
     from tuwen.evaluate.campaign import Campaign, evaluate
+    from tuwen.evaluate.judge import Judge
     from tuwen.evaluate.score import Scored, score_table
 
+    if judge_mode not in ("pair", "score"):
+        raise TuwenError(f"--judge-mode {judge_mode}: choose one of pair, score")
+    chosen = None
+    if judge is not None:
+        chosen = Judge.named(judge, mode=judge_mode, both_orders=both_orders, api_key_file=judge_key_file)
     campaign = Campaign(
         model=model,
         benchmarks=[name.strip() for name in bench.split(",") if name.strip()],
@@ -46,8 +59,9 @@ def command(
         dtype=dtype,
         endpoint={"concurrency": concurrency, "requests_per_minute": requests_per_minute},
         api_key_file=api_key_file,
+        judge=chosen,
     )
     console = Console()
     for result in evaluate(campaign, console):
-        scored = Scored(result.benchmark, next(iter(result.benchmark.scorers)), result.score, Coverage())
+        scored = Scored(result.benchmark, result.scorer, result.score, Coverage())
         console.print(score_table(scored))

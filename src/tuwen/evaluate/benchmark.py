@@ -204,6 +204,10 @@ class Benchmark(ABC):
     def write_predictions(self, predictions: Sequence[Prediction], out: Path) -> list[Path]:
         """Write predictions into the folder ``out`` in the official form, and say which files that are."""
 
+    def usual_scorer(self, predictions: Sequence[Prediction]) -> str:
+        """The scorer that is meant for such predictions where none is named."""
+        return next(iter(self.scorers))
+
     def score(self, predictions: Sequence[Prediction], scorer: str | None = None) -> Score:
         """Score predictions.
 
@@ -214,7 +218,7 @@ class Benchmark(ABC):
         Raises:
             TuwenError: for an unknown scorer, and for predictions that it refuses.
         """
-        name = scorer or next(iter(self.scorers))
+        name = scorer or self.usual_scorer(predictions)
         if name not in self.scorers:
             raise TuwenError(unknown_name(f"scorer of {self.name}", name, list(self.scorers)))
         return self.scorers[name](predictions)

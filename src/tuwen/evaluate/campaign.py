@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tuwen.config import TuwenError
 from tuwen.evaluate.answerers import ENDPOINT, Answerer, EndpointAnswerer, LocalAnswerer
 from tuwen.evaluate.benchmark import Benchmark, Item
+from tuwen.evaluate.judge import Judge
 from tuwen.evaluate.records import RecordLog
 from tuwen.evaluate.results_page import write_results
 from tuwen.evaluate.run import (
@@ -54,6 +55,7 @@ class Campaign:
         dtype: of its weights.
         endpoint: limits of an endpoint, see ``EndpointLimits``.
         api_key_file: for an endpoint.
+        judge: of benchmarks that are judged.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Campaign:
     dtype: str | None = None
     endpoint: dict[str, Any] = field(default_factory=dict)
     api_key_file: Path | None = None
+    judge: Judge | None = None
 
 
 def evaluate(campaign: Campaign, console: Console | None = None) -> list[Result]:
@@ -92,7 +95,7 @@ def evaluate(campaign: Campaign, console: Console | None = None) -> list[Result]
                 _wait(campaign, benchmarks, questions, display)
     if not first:
         return []
-    results = [score_records(benchmark, campaign.out / benchmark.name) for benchmark in benchmarks]
+    results = [score_records(benchmark, campaign.out / benchmark.name, campaign.judge) for benchmark in benchmarks]
     write_results(results, campaign.out / "report.html", campaign.model)
     return results
 

@@ -72,7 +72,7 @@ def _section(result: Result) -> dict[str, Any]:
         "title": benchmark.title,
         "summary": benchmark.summary,
         "summary_zh": benchmark.summary_zh,
-        "scorer": next(iter(benchmark.scorers)),
+        "scorer": result.scorer,
         "style": benchmark.style,
         "items": len(result.items),
         "unread": unread,

@@ -19,7 +19,9 @@ from tuwen.config import TuwenError
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.answerers import Answerer, Given
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Prediction, Score
+from tuwen.evaluate.benchmarks._judged import Judged
 from tuwen.evaluate.intervals import Interval, bootstrap
+from tuwen.evaluate.judge import Judge, judge_answers
 from tuwen.evaluate.records import Record, RecordLog, images_digest, left_to_ask, prompt_hash
 
 RECORDS, BLIND = "records", "blind"
@@ -55,14 +57,16 @@ class Result:
 
     Attributes:
         benchmark: what was measured.
+        scorer: by which the score is.
         items: all of them.
         records: the answers by item.
-        score: by the usual scorer.
+        score: by that scorer.
         intervals: of the mean credit of all items, and of each category.
         blind: the score with pictures of other items; None where it was not asked for.
     """
 
     benchmark: Benchmark
+    scorer: str
     items: Sequence[Item]
     records: dict[str, Record]
     score: Score
@@ -181,11 +185,16 @@ def wait_for_all(items: Sequence[Item], folder: Path, kind: str = RECORDS, asked
         time.sleep(POLL_SECONDS)
 
 
-def score_records(benchmark: Benchmark, folder: Path) -> Result:
+def score_records(benchmark: Benchmark, folder: Path, judge: Judge | None = None) -> Result:
     """Score what is on disk, and write predictions in the official form and in Tuwen's own, and the scores.
 
+    Args:
+        benchmark: what was asked.
+        folder: of its records.
+        judge: asked for what it has not said yet, where a benchmark is judged; without one, its kept replies count.
+
     Raises:
-        TuwenError: when an item has no answer.
+        TuwenError: when an item has no answer, or a judged benchmark has no judge.
     """
     items = benchmark.items()
     records = RecordLog(folder).read()
@@ -195,15 +204,20 @@ def score_records(benchmark: Benchmark, folder: Path) -> Result:
             f"{folder}: {len(missing)} items have no answer, the first is {missing[0]}; run again to go on"
         )
     predictions = [Prediction(item.id, records[item.id].answer) for item in items]
-    score = benchmark.score(predictions)
+    judged = isinstance(benchmark, Judged)
+    said = judge_answers(benchmark, items, predictions, judge, folder) if isinstance(benchmark, Judged) else predictions
+    scorer = benchmark.usual_scorer(said)
+    score = benchmark.score(said, scorer)
     blind_records = RecordLog(folder, BLIND).read()
     blind = None
-    if blind_records:
+    # Judging everything once more would cost as much again.
+    if blind_records and not judged:
         # Items without pictures are the same blind.
         given = {**records, **blind_records}
         blind = benchmark.score([Prediction(item.id, given[item.id].answer) for item in items])
     result = Result(
         benchmark=benchmark,
+        scorer=scorer,
         items=items,
         records=records,
         score=score,
@@ -262,7 +276,7 @@ def summary(result: Result) -> dict[str, Any]:
     unread = [name for name, parsed in score.parsed.items() if parsed.value is None]
     return {
         "benchmark": benchmark.name,
-        "scorer": next(iter(benchmark.scorers)),
+        "scorer": result.scorer,
         "style": benchmark.style,
         "parser_version": benchmark.parser_version,
         "items": len(result.items),

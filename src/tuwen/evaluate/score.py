@@ -68,7 +68,7 @@ def score_files(
     official = benchmark.missing_is_wrong and not (met.unknown or met.doubled)
     if not (met.whole or partial or official):
         raise TuwenError(f"{', '.join(map(str, predictions))}: {met}; give --partial to score what is there")
-    chosen = scorer or next(iter(benchmark.scorers))
+    chosen = scorer or benchmark.usual_scorer(found)
     if partial:
         known = {item.id for item in benchmark.items()}
         found = [prediction for prediction in found if prediction.id in known]

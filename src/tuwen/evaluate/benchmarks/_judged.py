@@ -76,9 +76,9 @@ class Judged(Benchmark):
             "human_preferences": self._preferences,
         }
 
-    def score(self, predictions: Sequence[Prediction], scorer: str | None = None) -> Score:
-        """Score what a judge or people said; unless said, by the first scorer that can read it."""
-        return super().score(predictions, scorer or scorer_for(predictions))
+    def usual_scorer(self, predictions: Sequence[Prediction]) -> str:
+        """The scorer that fits what predictions hold: a judge's replies of one kind or another, or people's ratings."""
+        return scorer_for(predictions)
 
     @cached_property
     def questions(self) -> dict[str, Asked]:
