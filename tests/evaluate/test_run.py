@@ -11,16 +11,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import refused, run_cli
 from tests.data.endpoint_server import Answer, Body, EndpointServer, completion, texts_of
 from tuwen.data.synth import SynthConfig, Synthesiser
-from tuwen.evaluate.benchmark import BENCHMARKS
+from tuwen.evaluate.benchmark import BENCHMARKS, Prediction
 from tuwen.evaluate.campaign import Campaign, evaluate
 from tuwen.evaluate.intervals import bootstrap, paired
 from tuwen.evaluate.mme_folder import write_mme
-from tuwen.evaluate.run import score_records, shuffled_pictures
+from tuwen.evaluate.run import headline_intervals, score_records, shuffled_pictures
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +211,21 @@ def test_a_judge_is_asked_once_and_its_replies_are_kept(tmp_path: Path) -> None:
         assert len(server.requests) == count
         assert (tmp_path / "llava_bench_zh" / "score.json").read_bytes() == first
     assert json.loads(first)["parse_failures"] == []
+
+
+def test_the_figures_that_people_quote_have_intervals(mme: Path, whole: Path) -> None:
+    found = json.loads((whole / "mme" / "score.json").read_text(encoding="utf-8"))
+    assert set(found["headline_intervals"]) == set(found["headline"])
+    for name, (low, high) in found["headline_intervals"].items():
+        assert low <= found["headline"][name] <= high
+    benchmark = BENCHMARKS.get("mme")(mme)
+    items = benchmark.items()
+    rng = random.Random(1)
+    score = benchmark.score([Prediction(item.id, rng.choice(("Yes", "No"))) for item in items])
+    assert score.resample is not None
+    clusters = list(dict.fromkeys(item.cluster for item in items))
+    # Every picture once is the score itself.
+    once = score.resample(np.ones((1, len(clusters))), clusters)
+    assert {name: values[0] for name, values in once.items()} == pytest.approx(dict(score.headline))
+    perception = headline_intervals(items, score)["perception"]
+    assert perception.low < perception.mean < perception.high

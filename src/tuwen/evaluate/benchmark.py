@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from tuwen.chat.messages import Message
 from tuwen.config import Registry, TuwenError, unknown_name
 from tuwen.data.sample import Picture
+from tuwen.evaluate.intervals import Resample
 
 _HERE = "tuwen.evaluate.benchmarks"
 BENCHMARKS = Registry(
@@ -108,6 +109,8 @@ class Score:
         per_item: its verdicts, as far as it has any.
         parsed: of each item; for intervals, tables and leafing through errors.
         headline: the figures that people quote, by the names they have in papers.
+        resample: gives the headline's figures for other shares of the clusters, where they are no plain means of the
+            credits; see ``intervals``.
         subtasks: figures of parts that people quote too, by the names of the items' categories.
     """
 
@@ -116,6 +119,7 @@ class Score:
     parsed: Mapping[str, Parsed]
     headline: Mapping[str, float]
     subtasks: Mapping[str, float] = field(default_factory=dict)
+    resample: Resample | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

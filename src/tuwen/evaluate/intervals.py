@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 DRAWS = 2000
 LEVEL = 0.95
 CHUNK = 200
+# How often each cluster is drawn [draws, clusters], and the clusters' names → each figure's values [draws].
+Resample = Callable[[np.ndarray, Sequence[str]], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Interval:
     """A mean and the interval that holds it.
 
     Attributes:
-        mean: of all items.
+        mean: of all items, or the figure itself.
         low: lower end of the 95 % interval.
         high: upper end.
     """
@@ -43,15 +45,40 @@ def bootstrap(
     found = np.asarray(values, dtype=np.float64)
     _, place = np.unique(np.asarray(clusters), return_inverse=True)
     sums, counts = np.bincount(place, weights=found), np.bincount(place).astype(np.float64)
+    drawn = np.concatenate([(times @ sums) / (times @ counts) for times in _drawn(len(sums), seed, draws)])
+    return _interval(float(found.mean()), drawn)
+
+
+def bootstrap_figures(
+    figures: Mapping[str, float], clusters: Sequence[str], resample: Resample, *, seed: int = 0, draws: int = DRAWS
+) -> dict[str, Interval]:
+    """Figures that are no mean of the items, with their intervals.
+
+    Args:
+        figures: by name, as they are.
+        clusters: names of all clusters, each once.
+        resample: gives the figures of clusters that are drawn so often.
+        seed: of the drawing.
+        draws: how often the clusters are drawn.
+    """
+    drawn = [resample(times, clusters) for times in _drawn(len(clusters), seed, draws)]
+    return {
+        name: _interval(value, np.concatenate([one[name] for one in drawn]))
+        for name, value in figures.items()
+        if name in drawn[0]
+    }
+
+
+def _drawn(count: int, seed: int, draws: int) -> Iterator[np.ndarray]:
+    """How often each cluster is drawn, [rows, count]; all draws at once would not fit for large benchmarks."""
     rng = np.random.default_rng(seed)
-    means = []
     for first in range(0, draws, CHUNK):
-        # How often each cluster is drawn; a matrix of all draws at once would not fit for large benchmarks.
-        rows = min(CHUNK, draws - first)
-        times = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=rows)
-        means.append((times @ sums) / (times @ counts))
-    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(found.mean()), float(low), float(high))
+        yield rng.multinomial(count, np.full(count, 1 / count), size=min(CHUNK, draws - first))
+
+
+def _interval(value: float, drawn: np.ndarray) -> Interval:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
 
 
 def paired(first: Sequence[float], second: Sequence[float], clusters: Sequence[str], *, seed: int = 0) -> Interval:

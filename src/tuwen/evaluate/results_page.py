@@ -78,6 +78,7 @@ def _section(result: Result) -> dict[str, Any]:
         "unread": unread,
         "cut": cut,
         "names": names,
+        "headline": [result.headline.get(name) for name in names],
         "rows": rows,
         "whole": result.intervals.get(""),
         "categories": _categories(result),

@@ -20,7 +20,7 @@ from tuwen.data.storage import written_whole
 from tuwen.evaluate.answerers import Answerer, Given
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Prediction, Score
 from tuwen.evaluate.benchmarks._judged import Judged
-from tuwen.evaluate.intervals import Interval, bootstrap
+from tuwen.evaluate.intervals import Interval, bootstrap, bootstrap_figures
 from tuwen.evaluate.judge import Judge, judge_answers
 from tuwen.evaluate.records import Record, RecordLog, images_digest, left_to_ask, prompt_hash
 
@@ -30,6 +30,8 @@ SETTINGS = "run.json"
 VERDICTS = "verdicts.jsonl"
 # Between looks at what other processes have done.
 POLL_SECONDS = 0.5
+# Official programs round to two decimals.
+SAME = 0.005001
 Asked = Callable[[str, int, int], None]
 
 
@@ -62,6 +64,7 @@ class Result:
         records: the answers by item.
         score: by that scorer.
         intervals: of the mean credit of all items, and of each category.
+        headline: intervals of the figures that people quote, where they can be had.
         blind: the score with pictures of other items; None where it was not asked for.
     """
 
@@ -71,6 +74,7 @@ class Result:
     records: dict[str, Record]
     score: Score
     intervals: dict[str, Interval]
+    headline: dict[str, Interval]
     blind: Score | None
 
 
@@ -222,6 +226,7 @@ def score_records(benchmark: Benchmark, folder: Path, judge: Judge | None = None
         records=records,
         score=score,
         intervals=intervals(items, score),
+        headline=headline_intervals(items, score),
         blind=blind,
     )
     benchmark.write_predictions(predictions, folder / "official")
@@ -270,6 +275,21 @@ def intervals(items: Sequence[Item], score: Score) -> dict[str, Interval]:
     }
 
 
+def headline_intervals(items: Sequence[Item], score: Score) -> dict[str, Interval]:
+    """Intervals of the figures that people quote: those that are 100 times the mean credit, and those that say how
+    they are computed from clusters."""
+    whole = intervals(items, score).get("")
+    found = {
+        name: Interval(value, 100 * whole.low, 100 * whole.high)
+        for name, value in score.headline.items()
+        if whole is not None and abs(value - 100 * whole.mean) < SAME
+    }
+    if score.resample is None:
+        return found
+    clusters = list(dict.fromkeys(item.cluster or item.id for item in items))
+    return {**bootstrap_figures(score.headline, clusters, score.resample), **found}
+
+
 def summary(result: Result) -> dict[str, Any]:
     """A result as JSON: scores, intervals, parse failures, what it was blind."""
     score, benchmark = result.score, result.benchmark
@@ -281,6 +301,7 @@ def summary(result: Result) -> dict[str, Any]:
         "parser_version": benchmark.parser_version,
         "items": len(result.items),
         "headline": dict(score.headline),
+        "headline_intervals": {name: [one.low, one.high] for name, one in result.headline.items()},
         "scores": score.scores,
         "intervals": {
             name or "all": {"mean": one.mean, "low": one.low, "high": one.high}

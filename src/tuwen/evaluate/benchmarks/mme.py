@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
 from tuwen.data.storage import written_whole
@@ -26,6 +28,7 @@ from tuwen.evaluate.benchmarks._mme_files import (
     read_questions,
 )
 from tuwen.evaluate.benchmarks._replies import in_order, require_known, text_of
+from tuwen.evaluate.intervals import Resample
 from tuwen.evaluate.scoring.yes_no import READ_AS, Counts, mme_lmms_eval, mme_official, vlmevalkit_words
 
 _ONE_LINE = str.maketrans("", "", "\t\n\r")
@@ -152,7 +155,7 @@ class MME(Benchmark):
             name: {"prediction": replies[name], "gt": self._questions[name].answer, **verdict}
             for name, verdict in self._verdicts(read).items()
         }
-        return self._score({"per_task": table, **totals}, per_item, totals, tasks)
+        return self._score({"per_task": table, **totals}, per_item, totals, tasks, self._resample(read))
 
     def _vlmevalkit(self, predictions: Sequence[Prediction]) -> Score:
         """VLMEvalKit's ``MME_rating``, which pairs by picture and looks at the first two answers about it."""
@@ -203,6 +206,34 @@ class MME(Benchmark):
             found.setdefault(question.image, []).append(_right(question, label))
         return found
 
+    def _resample(self, read: Sequence[tuple[str, str]]) -> Resample:
+        """Perception and cognition where pictures are drawn several times or not at all."""
+        pictures = {
+            f"{task}/{image}": (task, right)
+            for task, lines in self._by_task(read).items()
+            for image, right in self._pictures(lines).items()
+        }
+
+        def figures(times: np.ndarray, clusters: Sequence[str]) -> dict[str, np.ndarray]:
+            scores: dict[str, np.ndarray] = {}
+            for task in self._tasks:
+                here = [place for place, name in enumerate(clusters) if pictures[name][0] == task]
+                rights = [pictures[clusters[place]][1] for place in here]
+                drawn = times[:, here].astype(np.float64)
+                questions = drawn @ np.array([len(right) for right in rights])
+                found = drawn @ np.array([sum(right) for right in rights])
+                both = drawn @ np.array([float(all(right)) for right in rights])
+                # A subtask of which nothing was drawn counts as nothing.
+                counted = np.maximum(drawn.sum(axis=1), 1)
+                scores[task] = 100 * (found / np.maximum(questions, 1) + both / counted)
+            none = np.zeros(len(times))
+            return {
+                "perception": sum((scores[task] for task in PERCEPTION if task in scores), none),
+                "cognition": sum((scores[task] for task in COGNITION if task in scores), none),
+            }
+
+        return figures
+
     @staticmethod
     def _totals(tasks: Mapping[str, float]) -> dict[str, float]:
         return {
@@ -219,12 +250,15 @@ class MME(Benchmark):
         per_item: Mapping[str, Any],
         headline: Mapping[str, float],
         subtasks: Mapping[str, float],
+        resample: Resample | None = None,
     ) -> Score:
         parsed = {
             name: Parsed(value=READ_AS.get(verdict["label"]), credit=float(verdict["correct"]))
             for name, verdict in per_item.items()
         }
-        return Score(scores=scores, per_item=per_item, parsed=parsed, headline=headline, subtasks=subtasks)
+        return Score(
+            scores=scores, per_item=per_item, parsed=parsed, headline=headline, subtasks=subtasks, resample=resample
+        )
 
 
 def _right(question: Question, label: str) -> bool:
