@@ -276,14 +276,22 @@ def intervals(items: Sequence[Item], score: Score) -> dict[str, Interval]:
 
 
 def headline_intervals(items: Sequence[Item], score: Score) -> dict[str, Interval]:
-    """Intervals of the figures that people quote: those that are 100 times the mean credit, and those that say how
-    they are computed from clusters."""
-    whole = intervals(items, score).get("")
-    found = {
-        name: Interval(value, 100 * whole.low, 100 * whole.high)
-        for name, value in score.headline.items()
-        if whole is not None and abs(value - 100 * whole.mean) < SAME
-    }
+    """Intervals of the figures that people quote, where they can be had.
+
+    These are figures that are the mean credit in per cent, or the sum of all credits, of all items or of the category
+    whose name they bear, and those that say how they are computed from clusters.
+    """
+    known = intervals(items, score)
+    found = {}
+    for name, value in score.headline.items():
+        for category in ("", name):
+            mean = known.get(category)
+            count = sum(1 for item in items if category in ("", item.category))
+            scales = (100, count) if mean is not None else ()
+            scale = next((scale for scale in scales if mean and abs(value - scale * mean.mean) < SAME), None)
+            if mean is not None and scale is not None:
+                found[name] = Interval(value, scale * mean.low, scale * mean.high)
+                break
     if score.resample is None:
         return found
     clusters = list(dict.fromkeys(item.cluster or item.id for item in items))
