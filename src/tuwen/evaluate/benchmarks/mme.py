@@ -63,7 +63,8 @@ class MME(Benchmark):
         f"{RELEASE}/TASK": "pictures and questions of the fourteen subtasks",
         f"{LISTS}/TASK.txt": "the official tool's lists, which give the order; enough to score without pictures",
     }
-    styles: ClassVar[tuple[str, ...]] = ("llava", "qwen")
+    # Small models that were never told how to answer are asked the bare question.
+    styles: ClassVar[tuple[str, ...]] = ("llava", "qwen", "plain")
     published: ClassVar[tuple[Published, ...]] = (
         Published(
             system="Belle-VL",
@@ -114,6 +115,8 @@ class MME(Benchmark):
         if self.style == "qwen":
             return Message.of("user", Image(""), text)
         bare = text.replace(REQUEST, "").strip()
+        if self.style == "plain":
+            return Message.of("user", Image(), bare)
         return Message.of("user", Image(), f"{bare}\nAnswer the question using a single word or phrase.")
 
     def parse(self, item: Item, answer: str) -> str | None:
