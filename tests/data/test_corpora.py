@@ -101,7 +101,7 @@ def test_an_unknown_option_is_refused_with_the_choices(tmp_path: Path) -> None:
         open_data(place, options={"splitt": "val"})
     with pytest.raises(TuwenError, match="region_prompt: must hold {box}, found 'What is it"):
         open_data(place, options={"region_prompt": "What is it?"})
-    with pytest.raises(TuwenError, match="options of tuwen: split: unknown key"):
+    with pytest.raises(TuwenError, match="options of tuwen: it has none, found split"):
         open_data(put_lines(tmp_path / "a.jsonl", [{"messages": []}]), format="tuwen", options={"split": "train"})
 
 
