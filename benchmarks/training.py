@@ -35,7 +35,7 @@ from tuwen.models.recipe import ModelRecipe
 from tuwen.train.loop import StageLoop
 from tuwen.train.optimizer import make_groups
 from tuwen.train.progress import RunDisplay
-from tuwen.train.recipe import Stage
+from tuwen.train.stage import Stage
 from tuwen.vision import open_picture
 
 MODEL: dict[str, Any] = {

@@ -19,7 +19,8 @@ from tests.conftest import TOY, refused, run_cli
 from tests.models.compositions import compose
 from tuwen.config import parse_config
 from tuwen.train.optimizer import make_groups, schedule_factor
-from tuwen.train.recipe import Schedule, Stage
+from tuwen.train.policies import Schedule
+from tuwen.train.stage import Stage
 
 
 def metrics(run: Path) -> list[dict[str, object]]:

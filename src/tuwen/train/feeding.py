@@ -11,7 +11,8 @@ from tuwen.data.epochs.packed_steps import PackedEpochs, PackedSteps
 from tuwen.data.loader import DrawnSteps, StepGroups
 from tuwen.data.source import Mixture
 from tuwen.models.processing import TuwenProcessor
-from tuwen.train.recipe import Recipe, Stage
+from tuwen.train.recipe import Recipe
+from tuwen.train.stage import Stage
 
 
 def stage_feed(

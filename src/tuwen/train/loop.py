@@ -19,7 +19,7 @@ from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.train.losses import OBJECTIVES, Objective, image_tokens
 from tuwen.train.optimizer import Group, GroupedOptimizer, clip_gradients
 from tuwen.train.progress import RunDisplay
-from tuwen.train.recipe import ObjectiveName, Stage
+from tuwen.train.stage import ObjectiveName, Stage
 
 
 @dataclass(slots=True)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.recipe import Lora, ModuleName, Stage
+from tuwen.train.policies import Lora, ModuleName
+from tuwen.train.stage import Stage
 
 PREFIX: dict[ModuleName, str] = {
     "vision": "model.vision_tower.",

@@ -15,7 +15,7 @@ from torch.nn import functional
 from tuwen.chat.renderer import IGNORE_INDEX
 from tuwen.data.loader import Batch
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.recipe import ObjectiveName
+from tuwen.train.stage import ObjectiveName
 
 
 @dataclass(slots=True)

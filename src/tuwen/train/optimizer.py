@@ -12,7 +12,8 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.recipe import MODULES, ModuleName, ModulePolicy, Schedule, Stage
+from tuwen.train.policies import MODULES, ModuleName, ModulePolicy, Schedule
+from tuwen.train.stage import Stage
 
 
 @dataclass(slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.recipe import ModelRecipe
 from tuwen.train.lora import add_lora, fold_lora
 from tuwen.train.optimizer import Group, make_groups, named_module_parameters
-from tuwen.train.recipe import Recipe, Stage, find_recipe, read_recipe
+from tuwen.train.recipe import Recipe, find_recipe, read_recipe
+from tuwen.train.stage import Stage
 
 # Bytes that the optimiser keeps for a trained number: two moments for AdamW, one for Muon, all in fp32.
 STATE_BYTES = {"adamw": 8, "muon": 4}

@@ -33,7 +33,8 @@ from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapte
 from tuwen.train.optimizer import make_groups
 from tuwen.train.plan import describe_groups
 from tuwen.train.progress import RunDisplay
-from tuwen.train.recipe import Recipe, Stage, find_recipe, read_recipe
+from tuwen.train.recipe import Recipe, find_recipe, read_recipe
+from tuwen.train.stage import Stage
 
 TOKENIZER_TEXTS = 20_000
 

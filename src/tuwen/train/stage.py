@@ -1,0 +1,99 @@
+"""What a stage of training may say; read and checked without importing torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tuwen.config import StrictConfig
+from tuwen.train.policies import ModuleName, ModulePolicy, Optimizer, Schedule
+
+ObjectiveName = Literal["answers", "regions"]
+
+
+class Stage(StrictConfig):
+    """One stage of training.
+
+    Attributes:
+        name: for logs and folders.
+        steps: optimiser steps; or say ``epochs``.
+        epochs: how often the data of the stage is gone through, with ``sequences``.
+        minutes: of the stage at most; where the machine is too slow for all steps, the learning rates follow the
+            clock instead of the steps, and the stage ends with it. None for as long as it takes.
+        groups: pictures with all their samples (or text-only samples) in a batch of one process, drawn from the
+            sources by their weights without end; or say ``sequences``.
+        sequences: rows of ``max_length`` tokens in a batch of one process, into which each epoch of the sources is
+            packed; needs sources on disk (``type: data``).
+        accumulate: batches of a step.
+        modules: how each module is trained; one that is not named is frozen.
+        optimizer: see ``Optimizer``.
+        schedule: of the learning rates.
+        warmup: steps over which the rates rise from 0.
+        objectives: weights of the losses: ``answers`` (the assistant's tokens) and ``regions`` (each picture token
+            names what is at its place; needs regions in the data and a connector that keeps the grid).
+        clip: largest norm of the gradient; 0 for no limit.
+        max_length: tokens of a packed row at most; as the longest group unless said.
+        too_long: what becomes of a sample that is longer: ``shorten`` gives its pictures fewer tiles and then drops its
+            last turns, ``reject`` leaves it out; both are counted and named in ``bad_samples.jsonl``.
+        length_exponent: weight of a sample in the loss: trained tokens to this power, for each of its tokens.
+        sources: data of this stage, in place of the recipe's.
+        save_every: steps between checkpoints; 0 for one at the end of the run alone.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    steps: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
+    groups: int | None = Field(default=None, ge=1)
+    sequences: int | None = Field(default=None, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    modules: dict[ModuleName, ModulePolicy]
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    warmup: int = Field(default=0, ge=0)
+    objectives: dict[ObjectiveName, float] = {"answers": 1.0}
+    clip: float = Field(default=1.0, ge=0)
+    max_length: int | None = Field(default=None, ge=8)
+    too_long: Literal["shorten", "reject"] = "shorten"
+    length_exponent: float = 0.0
+    sources: list[dict[str, Any]] | None = None
+    save_every: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _embeddings_are_of_language(self) -> Stage:
+        for name, policy in self.modules.items():
+            if policy.mode == "embeddings" and name != "language":
+                raise ValueError(f"modules.{name}.mode: only the language model has embeddings; choose full")
+        return self
+
+    @model_validator(mode="after")
+    def _length_and_batch_are_said_once(self) -> Stage:
+        if (self.groups is None) == (self.sequences is None):
+            raise ValueError("say how large a batch is, by either groups or sequences")
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("say how long the stage is, by either steps or epochs")
+        if self.epochs is not None and self.sequences is None:
+            raise ValueError("epochs: groups are drawn without end; say steps, or sequences in place of groups")
+        if self.sequences is not None and self.max_length is None:
+            raise ValueError("sequences: say their length in tokens by max_length")
+        return self
+
+    @property
+    def batch(self) -> str:
+        """What a step of one process takes, for people."""
+        size, unit = (self.groups, "groups") if self.sequences is None else (self.sequences, "sequences")
+        return f"{size} {unit}" if self.accumulate == 1 else f"{self.accumulate} × {size} {unit}"
+
+    @property
+    def duration(self) -> str:
+        """How long the stage is, for people."""
+        return f"{self.epochs:g} epochs" if self.steps is None else f"{self.steps} steps"
+
+    @model_validator(mode="after")
+    def _trains_something(self) -> Stage:
+        if all(policy.mode == "frozen" for policy in self.modules.values()):
+            raise ValueError("modules: every module is frozen, so there is nothing to train")
+        if not any(weight > 0 for weight in self.objectives.values()):
+            raise ValueError("objectives: at least one weight must be above 0")
+        return self
