@@ -49,6 +49,7 @@ TOY: dict[str, Any] = {
     "sources": [{"type": "synth", "size": 64, "suites": {"shapes": 1, "faces": 1, "text": 0.5}}],
     "precision": "fp32",
     "workers": 0,
+    "checkpoints": {"steps": 2},
     "stages": [
         {
             "name": "align",
@@ -66,7 +67,6 @@ TOY: dict[str, Any] = {
             "steps": 3,
             "groups": 2,
             "accumulate": 2,
-            "save_every": 2,
             "modules": {
                 "vision": {"mode": "frozen"},
                 "connector": {"mode": "full", "learning_rate": 0.001, "weight_decay": 0.1, "warmup": 2},

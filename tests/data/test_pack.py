@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tuwen.config import TuwenError
-from tuwen.data.pack import TokenSequence, pack
+from tuwen.data.pack import Packed, TokenSequence, pack
+from tuwen.models.packing import packed_mask
 
 TOKENS = st.lists(st.integers(1, 40), min_size=2, max_size=9)
 
@@ -19,6 +20,7 @@ TOKENS = st.lists(st.integers(1, 40), min_size=2, max_size=9)
 def groups(draw: st.DrawFn) -> list[list[TokenSequence]]:
     """A few groups whose samples begin alike, with some tokens at the end of each trained."""
     result = []
+    numbers = list(range(16))
     for _ in range(draw(st.integers(1, 4))):
         shared = draw(TOKENS)
         group = []
@@ -26,7 +28,7 @@ def groups(draw: st.DrawFn) -> list[list[TokenSequence]]:
             ids = shared + draw(TOKENS)
             trained = draw(st.integers(1, len(ids) - 1))
             labels = [-100] * (len(ids) - trained) + ids[len(ids) - trained :]
-            group.append(TokenSequence(input_ids=ids, labels=labels, weight=draw(st.sampled_from([0.5, 1.0]))))
+            group.append(TokenSequence(input_ids=ids, labels=labels, owner=numbers.pop()))
         result.append(group)
     return result
 
@@ -42,25 +44,32 @@ def small_model() -> torch.nn.Module:
 MODEL = small_model()
 
 
+def mask(packed: Packed) -> torch.Tensor:
+    return packed_mask(torch.from_numpy(packed.segments), torch.from_numpy(packed.parents))
+
+
 def loss_one_by_one(everything: list[list[TokenSequence]]) -> torch.Tensor:
-    total = torch.zeros(())
+    """Of each owner."""
+    losses = torch.zeros(16)
     for sequence in (sequence for group in everything for sequence in group):
         logits = MODEL(torch.tensor([sequence.input_ids])).logits[0, :-1]
         labels = torch.tensor(sequence.labels[1:])
-        total = total + sequence.weight * torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-    return total
+        loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        losses = losses.index_add(0, torch.tensor([sequence.owner]), loss[None])
+    return losses
 
 
 def loss_packed(everything: list[list[TokenSequence]], max_length: int | None) -> torch.Tensor:
     packed = pack(everything, pad_token_id=0, max_length=max_length)
     logits = MODEL(
         torch.from_numpy(packed.input_ids),
-        attention_mask=torch.from_numpy(packed.attention_mask()),
+        attention_mask=mask(packed),
         position_ids=torch.from_numpy(packed.position_ids),
     ).logits
     labels = torch.from_numpy(packed.labels)
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-    return (losses * torch.from_numpy(packed.weights)).sum()
+    owners = torch.from_numpy(packed.owners)
+    return torch.zeros(16).index_add(0, owners[owners >= 0], losses[owners >= 0])
 
 
 @settings(max_examples=25, deadline=None)
@@ -72,7 +81,9 @@ def test_packed_loss_and_gradients_equal_one_by_one(
     expected, found = loss_one_by_one(everything), loss_packed(everything, max_length)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for mine, theirs in zip(
-        torch.autograd.grad(found, parameters), torch.autograd.grad(expected, parameters), strict=True
+        torch.autograd.grad(found.sum(), parameters),
+        torch.autograd.grad(expected.sum(), parameters),
+        strict=True,
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
@@ -105,7 +116,7 @@ def test_editing_one_sample_leaves_the_others_logits() -> None:
             return (
                 MODEL(
                     torch.from_numpy(packed.input_ids),
-                    attention_mask=torch.from_numpy(packed.attention_mask()),
+                    attention_mask=mask(packed),
                     position_ids=torch.from_numpy(packed.position_ids),
                 )
                 .logits[0, :4]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,10 @@ def command(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Change the recipe 修改配方.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run 输出目录 [default: runs/NAME].")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="auto|PATH", help="Go on from the last checkpoint, or from this one 断点续训.")
+    ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes on this machine 进程数.")] = 1,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be trained, then stop 只看计划.")] = False,
 ) -> None:
     """Train in stages as a recipe says 按配方分阶段训练."""
@@ -27,7 +33,15 @@ def command(
 
         Console().print(describe(recipe, overrides or []))
         return
-    from tuwen.train.run import train
+    if nproc > 1 and "RANK" not in os.environ:
+        from tuwen.train.launch import launch
 
-    model = train(recipe, overrides or [], out)
+        raise typer.Exit(launch(sys.argv[1:], nproc))
+    from tuwen.train.run import Stopped, train
+
+    try:
+        model = train(recipe, overrides or [], out, resume)
+    except Stopped as stopped:
+        Console().print(f"{stopped}; go on with --resume auto 用 --resume auto 继续")
+        return
     Console().print(f"模型 model  [cyan]{model}[/]")

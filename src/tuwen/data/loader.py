@@ -1,12 +1,13 @@
 """From groups of samples to batches of a training step, in worker processes.
 
-Shape legend: R rows, L tokens of a row, P tiles of all pictures, T connector tokens of a tile.
+Shape legend: R rows, L tokens of a row, S samples, P tiles of all pictures, T connector tokens of a tile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count as counted
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tuwen.config import TuwenError
 from tuwen.data.bad_samples import BadSample, BadSampleLog
-from tuwen.data.fitting import Fitted, TooLong, fit
+from tuwen.data.fitting import TooLong, fit
 from tuwen.data.media import fetch
 from tuwen.data.pack import Packed, TokenSequence, pack, share_prefix
 from tuwen.data.sample import Region, Sample, Stored
@@ -26,6 +27,9 @@ from tuwen.data.source import Group, Mixture
 from tuwen.models.processing import TuwenProcessor
 from tuwen.vision import ImagePolicy
 from tuwen.vision.pictures import PictureError
+
+# So often in a row may the processes that prepare a step be killed.
+MOST_KILLED = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,30 +39,41 @@ class Batch:
     Attributes:
         input_ids: [R, L].
         labels: the token that each place is trained to give, already shifted; -100 elsewhere. [R, L].
-        weights: of each trained place, [R, L].
+        owners: the sample that each trained place belongs to, -1 elsewhere. [R, L].
         position_ids: [R, L].
-        attention_mask: bool, [R, 1, L, L].
+        segments: number of the piece of its row that a place belongs to, -2 for padding. [R, L].
+        parents: number of the piece that it also sees, -1 for none. [R, L].
+        trained: trained tokens of each sample, [S].
+        names: what each sample is called in a message, S of them.
+        tasks: of each sample, S of them.
         pixel_values: [P, 3, height, width].
         region_places: place of each region word among all connector tokens [P · T], [words].
         region_tokens: the word's token, [words].
         region_weights: its share of the place's target, [words].
-        samples: how many samples the batch holds.
         pictures: how many tiles its pictures have.
         notes: samples that were left out of it or shortened.
     """
 
     input_ids: Tensor
     labels: Tensor
-    weights: Tensor
+    owners: Tensor
     position_ids: Tensor
-    attention_mask: Tensor
+    segments: Tensor
+    parents: Tensor
+    trained: Tensor
+    names: list[str]
+    tasks: list[str]
     pixel_values: Tensor
     region_places: Tensor
     region_tokens: Tensor
     region_weights: Tensor
-    samples: int
     pictures: int
     notes: list[BadSample] = field(default_factory=list)
+
+    @property
+    def samples(self) -> int:
+        """How many samples the batch holds."""
+        return len(self.names)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -73,6 +88,7 @@ class Batch:
 class _Item:
     """What goes into a row together: samples about the same pictures."""
 
+    samples: list[Sample]
     sequences: list[TokenSequence]
     pixels: np.ndarray
     regions: tuple[Region, ...]
@@ -87,8 +103,6 @@ class Collator:
         answers: whether conversations are trained; without them a batch has pictures and regions alone.
         max_length: tokens of a row at most; as the longest group unless said.
         too_long: what becomes of a sample that is longer, see ``fit``.
-        length_exponent: a sample's weight is the number of its trained tokens to this power; 0 gives each token
-            the same weight, -1 each sample, -0.5 lies between.
     """
 
     def __init__(
@@ -99,14 +113,12 @@ class Collator:
         answers: bool = True,
         max_length: int | None = None,
         too_long: TooLong = "shorten",
-        length_exponent: float = 0.0,
     ) -> None:
         self.processor = processor
         self.token_grid = token_grid
         self.answers = answers
         self.max_length = max_length
         self.too_long = too_long
-        self.length_exponent = length_exponent
         self._word_tokens: dict[str, list[int]] = {}
 
     def __call__(self, groups: Sequence[Group]) -> Batch:
@@ -120,13 +132,11 @@ class Collator:
             # Processes that train together must all call the model.
             packed = Packed.blank(pad)
         else:
-            packed = pack([item.sequences for item in items], pad, self.max_length)
+            packed = pack(_numbered(items), pad, self.max_length)
         ordered = [items[place] for place in packed.items]
         words = self._region_words([item.regions for item in ordered], [len(item.pixels) for item in ordered])
-        left_out = sum(note.left_out for note in notes)
-        samples = sum(len(group) for group in groups) - left_out
         pixels = np.concatenate([self.processor.image_processor.no_pixels(), *(item.pixels for item in ordered)])
-        return self._batch(packed, pixels, words, samples=samples, notes=notes)
+        return self._batch(packed, pixels, words, items=items, notes=notes)
 
     def _items(self, group: Group, notes: list[BadSample]) -> Iterator[_Item]:
         """Samples about the same pictures, in as many items as their length takes."""
@@ -136,8 +146,9 @@ class Collator:
             notes += [_note(sample, str(error)) for sample in group]
             return
         if not self.answers:
-            yield _Item([], self._pixels(opened, self.processor.policy), group[0].regions)
+            yield _Item(list(group), [], self._pixels(opened, self.processor.policy), group[0].regions)
             return
+        members: list[Sample] = []
         together: list[TokenSequence] = []
         for sample in group:
             try:
@@ -145,27 +156,26 @@ class Collator:
             except TuwenError as error:
                 notes.append(_note(sample, str(error)))
                 continue
-            sequence = self._sequence(sample, fitted)
+            rendered = fitted.rendered
+            sequence = TokenSequence(input_ids=rendered.input_ids, labels=rendered.labels, name=sample.id)
             if fitted.change:
                 # Its pictures are fewer or cut otherwise than those of the others.
                 notes.append(_note(sample, fitted.change, left_out=False))
-                yield _Item([sequence], self._pixels(opened[: fitted.pictures], fitted.policy), sample.regions)
+                yield _Item(
+                    [sample], [sequence], self._pixels(opened[: fitted.pictures], fitted.policy), sample.regions
+                )
                 continue
             if together and self.max_length is not None and _length([*together, sequence]) > self.max_length:
-                yield _Item(together, self._pixels(opened, self.processor.policy), group[0].regions)
-                together = []
+                yield _Item(members, together, self._pixels(opened, self.processor.policy), group[0].regions)
+                members, together = [], []
+            members.append(sample)
             together.append(sequence)
         if together:
-            yield _Item(together, self._pixels(opened, self.processor.policy), group[0].regions)
+            yield _Item(members, together, self._pixels(opened, self.processor.policy), group[0].regions)
 
     def _pixels(self, opened: Sequence[PIL.Image.Image], policy: ImagePolicy) -> np.ndarray:
         tiles = [policy.apply(image) for image in opened]
         return np.concatenate(tiles) if tiles else self.processor.image_processor.no_pixels()
-
-    def _sequence(self, sample: Sample, fitted: Fitted) -> TokenSequence:
-        rendered = fitted.rendered
-        weight = float(sum(label >= 0 for label in rendered.labels)) ** self.length_exponent
-        return TokenSequence(input_ids=rendered.input_ids, labels=rendered.labels, weight=weight, name=sample.id)
 
     def _region_words(
         self, regions: Sequence[tuple[Region, ...]], tiles: Sequence[int]
@@ -205,23 +215,39 @@ class Collator:
         pixels: np.ndarray,
         words: tuple[list[int], list[int], list[float]],
         *,
-        samples: int,
+        items: Sequence[_Item],
         notes: list[BadSample],
     ) -> Batch:
+        samples = [sample for item in items for sample in item.samples]
+        trained = np.bincount(packed.owners[packed.owners >= 0], minlength=len(samples))
         return Batch(
             input_ids=torch.from_numpy(packed.input_ids),
             labels=torch.from_numpy(packed.labels),
-            weights=torch.from_numpy(packed.weights),
+            owners=torch.from_numpy(packed.owners),
             position_ids=torch.from_numpy(packed.position_ids),
-            attention_mask=torch.from_numpy(packed.attention_mask()),
+            segments=torch.from_numpy(packed.segments),
+            parents=torch.from_numpy(packed.parents),
+            trained=torch.from_numpy(trained),
+            names=[_called(sample) for sample in samples],
+            tasks=[sample.task for sample in samples],
             pixel_values=torch.from_numpy(pixels),
             region_places=torch.tensor(words[0], dtype=torch.long),
             region_tokens=torch.tensor(words[1], dtype=torch.long),
             region_weights=torch.tensor(words[2], dtype=torch.float32),
-            samples=samples,
             pictures=len(pixels),
             notes=notes,
         )
+
+
+def _numbered(items: Sequence[_Item]) -> list[list[TokenSequence]]:
+    """The items' sequences, each with its number among all of them."""
+    numbers = counted()
+    return [[replace(sequence, owner=next(numbers)) for sequence in item.sequences] for item in items]
+
+
+def _called(sample: Sample) -> str:
+    place = f" ({sample.origin.shard}, record {sample.origin.position})" if sample.origin else ""
+    return f"{sample.id}{place}"
 
 
 def _length(sequences: Sequence[TokenSequence]) -> int:
@@ -311,29 +337,51 @@ class _Steps(Dataset["list[Batch] | TuwenError"]):
             return error
 
 
-def step_batches(groups: StepGroups, collator: Collator, *, steps: range, workers: int = 1) -> Iterator[list[Batch]]:
+def step_batches(
+    groups: StepGroups,
+    collator: Collator,
+    *,
+    steps: range,
+    workers: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[list[Batch]]:
     """The batches of each step, made ahead of time in worker processes.
+
+    Where such a process is killed, others take its place and begin with the step that is due.
 
     Args:
         groups: says what a step is made of.
         collator: makes batches of it.
         steps: which steps; any may be the first, and none before it is computed.
         workers: processes that make batches; 0 makes them in this one.
+        say: is told of processes that were killed.
 
     Raises:
         TuwenError: when a step cannot be made, saying why.
     """
-    loader: DataLoader[list[Batch] | TuwenError] = DataLoader(
-        _Steps(groups, collator),
-        sampler=steps,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-    )
-    for made in loader:
-        if isinstance(made, TuwenError):
-            raise made
-        yield made
+    due, killed = steps.start, 0
+    while due < steps.stop:
+        loader: DataLoader[list[Batch] | TuwenError] = DataLoader(
+            _Steps(groups, collator),
+            sampler=range(due, steps.stop),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+        try:
+            for made in loader:
+                if isinstance(made, TuwenError):
+                    raise made
+                yield made
+                due, killed = due + 1, 0
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            killed += 1
+            line = f"step {due + 1}: a process that prepares batches was killed"
+            if killed > MOST_KILLED:
+                raise TuwenError(f"{line} {killed} times; it may lack memory: give the recipe fewer workers") from None
+            say(f"{line}; others take its place")
 
 
 def noted(steps: Iterable[list[Batch]], log: BadSampleLog) -> Iterator[list[Batch]]:

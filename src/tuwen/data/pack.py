@@ -20,6 +20,7 @@ from tuwen.config import TuwenError
 
 NO_PARENT = -1
 PADDING = -2
+NO_OWNER = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +30,13 @@ class TokenSequence:
     Attributes:
         input_ids: token ids.
         labels: the same where trained, else -100.
-        weight: of each trained token in the loss.
+        owner: the sample's number among those of the batch.
         name: what to call it in a message.
     """
 
     input_ids: Sequence[int]
     labels: Sequence[int]
-    weight: float = 1.0
+    owner: int = 0
     name: str = "sample"
 
 
@@ -45,7 +46,7 @@ class Segment:
 
     input_ids: list[int]
     labels: list[int]
-    weight: float
+    owner: int
     first_position: int = 0
     parent: Segment | None = None
 
@@ -58,7 +59,7 @@ class Packed:
         input_ids: [R, L].
         labels: the token to be predicted *at the next place of the same segment* has been moved here, so that
             place i is trained to give ``labels[i]``; -100 elsewhere. [R, L].
-        weights: of each trained place, [R, L].
+        owners: the sample that each trained place belongs to, -1 elsewhere. [R, L].
         position_ids: [R, L].
         segments: number of the segment a place belongs to; -2 for padding. [R, L].
         parents: number of the segment it also sees; -1 for none. [R, L].
@@ -67,7 +68,7 @@ class Packed:
 
     input_ids: np.ndarray
     labels: np.ndarray
-    weights: np.ndarray
+    owners: np.ndarray
     position_ids: np.ndarray
     segments: np.ndarray
     parents: np.ndarray
@@ -76,11 +77,11 @@ class Packed:
     @classmethod
     def without_rows(cls, items: int) -> Packed:
         """No rows at all, for so many groups whose conversations are not wanted."""
-        none, no_weights = np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
+        none = np.zeros((0, 0), dtype=np.int64)
         return cls(
             input_ids=none,
             labels=none,
-            weights=no_weights,
+            owners=none,
             position_ids=none,
             segments=none,
             parents=none,
@@ -94,19 +95,11 @@ class Packed:
         return cls(
             input_ids=ids,
             labels=np.full((1, 1), IGNORE_INDEX, dtype=np.int64),
-            weights=np.zeros((1, 1), dtype=np.float32),
+            owners=np.full((1, 1), NO_OWNER, dtype=np.int64),
             position_ids=np.zeros((1, 1), dtype=np.int64),
             segments=np.zeros((1, 1), dtype=np.int64),
             parents=np.full((1, 1), NO_PARENT, dtype=np.int64),
         )
-
-    def attention_mask(self) -> np.ndarray:
-        """Who sees whom: bool [R, 1, L, L], true where the row's place sees the column's place."""
-        length = self.segments.shape[1]
-        same = self.segments[:, :, None] == self.segments[:, None, :]
-        parent = self.parents[:, :, None] == self.segments[:, None, :]
-        causal = np.tri(length, dtype=bool)
-        return ((same | parent) & causal)[:, None]
 
 
 def share_prefix(sequences: Sequence[TokenSequence]) -> list[Segment]:
@@ -116,14 +109,14 @@ def share_prefix(sequences: Sequence[TokenSequence]) -> list[Segment]:
     """
     if len(sequences) == 1:
         only = sequences[0]
-        return [Segment(list(only.input_ids), list(only.labels), only.weight)]
+        return [Segment(list(only.input_ids), list(only.labels), only.owner)]
     shared = _shared_length(sequences)
     if shared == 0:
-        return [Segment(list(one.input_ids), list(one.labels), one.weight) for one in sequences]
+        return [Segment(list(one.input_ids), list(one.labels), one.owner) for one in sequences]
     first = sequences[0]
-    root = Segment(list(first.input_ids[:shared]), [IGNORE_INDEX] * shared, 0.0)
+    root = Segment(list(first.input_ids[:shared]), [IGNORE_INDEX] * shared, NO_OWNER)
     branches = [
-        Segment(list(one.input_ids[shared:]), list(one.labels[shared:]), one.weight, shared, root) for one in sequences
+        Segment(list(one.input_ids[shared:]), list(one.labels[shared:]), one.owner, shared, root) for one in sequences
     ]
     return [root, *branches]
 
@@ -180,7 +173,7 @@ def _lay_out(rows: list[list[int]], trees: list[list[Segment]], pad_token_id: in
     shape = (len(rows), width)
     input_ids = np.full(shape, pad_token_id, dtype=np.int64)
     labels = np.full(shape, IGNORE_INDEX, dtype=np.int64)
-    weights = np.zeros(shape, dtype=np.float32)
+    owners = np.full(shape, NO_OWNER, dtype=np.int64)
     position_ids = np.zeros(shape, dtype=np.int64)
     segments = np.full(shape, PADDING, dtype=np.int64)
     parents = np.full(shape, NO_PARENT, dtype=np.int64)
@@ -193,7 +186,7 @@ def _lay_out(rows: list[list[int]], trees: list[list[Segment]], pad_token_id: in
                 place = (row, slice(start, stop))
                 input_ids[place] = segment.input_ids
                 labels[row, start : stop - 1] = segment.labels[1:]
-                weights[place] = np.where(labels[place] != IGNORE_INDEX, segment.weight, 0.0)
+                owners[place] = np.where(labels[place] != IGNORE_INDEX, segment.owner, NO_OWNER)
                 position_ids[place] = np.arange(len(segment.input_ids)) + segment.first_position
                 segments[place] = numbers[id(segment)] = number
                 if segment.parent is not None:
@@ -202,7 +195,7 @@ def _lay_out(rows: list[list[int]], trees: list[list[Segment]], pad_token_id: in
     return Packed(
         input_ids=input_ids,
         labels=labels,
-        weights=weights,
+        owners=owners,
         position_ids=position_ids,
         segments=segments,
         parents=parents,

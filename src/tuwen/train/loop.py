@@ -2,202 +2,169 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from tuwen.config import TuwenError
 from tuwen.data.loader import Batch
-from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.losses import OBJECTIVES, Objective, image_tokens
-from tuwen.train.optimizer import Group, GroupedOptimizer, clip_gradients
+from tuwen.train.audit import GradientAudit
+from tuwen.train.engines.base import Engine
+from tuwen.train.guards import StepGuard, out_of_memory
+from tuwen.train.metrics import MetricsLog, StepFigures
+from tuwen.train.optimizer import Group
+from tuwen.train.processes import Processes
 from tuwen.train.progress import RunDisplay
 from tuwen.train.stage import ObjectiveName, Stage
+from tuwen.train.weighting import sample_coefficients, task_sums
+
+# What a process may ask of all of them after a step, as numbers that are added up.
+SAVE, STOP = "save", "stop"
 
 
 @dataclass(slots=True)
-class Meter:
-    """Throughput since the last reading."""
+class Position:
+    """How far a stage is; with the weights, everything that goes on from it needs.
 
-    tokens: int = 0
-    pictures: int = 0
-    waited: float = 0.0
-    since: float = field(default_factory=time.monotonic)
+    Attributes:
+        step: steps that are done.
+        seconds: that they took, for stages that are bound by time.
+        passed_over: steps that went wrong and are not taken.
+    """
 
-    def read(self) -> dict[str, float]:
-        """Answer tokens and pictures a second, and the share of time spent waiting for data."""
-        seconds = max(1e-9, time.monotonic() - self.since)
-        result = {
-            "tokens/s": self.tokens / seconds,
-            "images/s": self.pictures / seconds,
-            "data wait": self.waited / seconds,
-        }
-        self.tokens, self.pictures, self.waited, self.since = 0, 0, 0.0, time.monotonic()
-        return result
+    step: int = 0
+    seconds: float = 0.0
+    passed_over: set[int] = field(default_factory=set)
 
 
 class StageLoop:
     """Trains one stage.
 
     Args:
-        model: what is trained.
+        engine: holds the model, its losses and the optimiser.
         groups: what is trained.
         stage: how.
         accelerator: precision, devices and processes.
-        metrics: JSONL file that each step is appended to.
+        log: where each step's figures go.
+        display: what people see.
+        guard: judges each step.
+        factors: how much each task counts in the next step.
+        wishes: what this process asks of all of them after a step.
     """
 
     def __init__(
         self,
-        model: TuwenForConditionalGeneration,
-        groups: list[Group],
+        engine: Engine,
+        groups: Sequence[Group],
         stage: Stage,
         *,
         accelerator: Accelerator,
-        metrics: Path,
+        log: MetricsLog,
+        display: RunDisplay,
+        guard: StepGuard,
+        factors: Callable[[], Mapping[str, float]] = dict,
+        wishes: Callable[[Position], Mapping[str, float]] = lambda position: {},
     ) -> None:
-        self.model, self.groups, self.stage = model, groups, stage
+        self.engine, self.groups, self.stage = engine, groups, stage
         assert stage.steps is not None, "a stage that is run has its steps counted"
         self.steps = stage.steps
-        self.accelerator, self.metrics = accelerator, metrics
-        self.optimizer = GroupedOptimizer(groups, stage)
-        # Tensors that no loss reaches, by id; known after the first step that has pictures.
-        self._unreached: set[int] | None = None
+        self.accelerator, self.log, self.display, self.guard = accelerator, log, display, guard
+        self.processes = Processes(accelerator)
+        self._factors, self._wishes = factors, wishes
+        self._audit = GradientAudit(groups, stage, accelerator, display.console)
 
     def run(
         self,
         batches: Iterator[list[Batch]],
-        display: RunDisplay,
-        *,
-        first_step: int = 0,
-        after_step: Callable[[int], None] | None = None,
+        position: Position,
+        after_step: Callable[[Mapping[str, float]], bool] = lambda wishes: True,
     ) -> None:
-        """Go through the stage's steps; ``after_step`` is called with the number of steps done.
+        """Go on from a position to the stage's end.
+
+        Args:
+            batches: of each step from ``position.step`` on.
+            position: is kept up to date.
+            after_step: is given what processes ask for after each step; the loop ends when it says false.
 
         Raises:
-            TuwenError: when the loss is not finite, or a module that is to be trained gets no gradient.
+            TuwenError: when a step cannot be taken, or a module that is to be trained gets no gradient.
+            RollBack: when a step went wrong and the recipe wants to go back.
         """
-        meter = Meter()
-        step, started = first_step, time.monotonic()
-        with self.metrics.open("a", encoding="utf-8") as log:
-            while (place := self._place(step, started)) < self.steps:
-                waiting = time.monotonic()
-                here = [batch.to(self.accelerator.device) for batch in next(batches)]
-                meter.waited += time.monotonic() - waiting
-                losses = self._backward(here)
-                self._audit(here, display)
-                self._add_up_over_processes()
-                norm = clip_gradients(self.groups, self.stage.clip)
-                if not math.isfinite(norm):
-                    raise TuwenError(
-                        f"stages.{self.stage.name}: the gradient of step {step + 1} is not finite; "
-                        "lower the learning rate or raise the warm-up"
-                    )
-                rates = self.optimizer.step(place)
-                step += 1
-                meter.tokens += self._total(sum(int((batch.labels >= 0).sum()) for batch in here))
-                meter.pictures += self._total(sum(batch.pictures for batch in here))
-                record = {**losses, "grad norm": norm, **meter.read()}
-                line = {"stage": self.stage.name, "step": step, **record, "lr": rates}
-                log.write(json.dumps(line, ensure_ascii=False) + "\n")
-                log.flush()
-                self.accelerator.log({**record, **{f"lr/{name}": rate for name, rate in rates.items()}}, step=step)
-                display.update(self.stage.name, step, max(step, place), record, rates)
-                if after_step is not None:
-                    after_step(step)
-        display.end(self.stage.name, step)
+        before, started = position.seconds, time.monotonic()
+        while (place := self._place(position)) < self.steps:
+            figures = StepFigures()
+            here = next(batches)
+            figures.data_is_there()
+            number = position.step + 1
+            coefficients = sample_coefficients(here, self.stage, self.processes.add_up, self._factors())
+            here = [batch.to(self.accelerator.device) for batch in here]
+            if number in position.passed_over:
+                own: dict[str, float] = {}
+            else:
+                own = self._backward(number, here, coefficients)
+            position.step, position.seconds = number, before + time.monotonic() - started
+            totals = self.processes.add_up({**own, **figures.own(here), **self._wishes(position)})
+            if number not in position.passed_over:
+                self._take(number, place, here, figures.line(totals))
+            if not after_step(totals):
+                return
+        self.display.end(self.stage.name, position.step)
 
-    def _place(self, step: int, started: float) -> float:
+    def _place(self, position: Position) -> float:
         """How far the stage is, in steps: as many as were done, or as the time that is spent amounts to."""
         if self.stage.minutes is None:
-            return step
-        spent = torch.tensor([time.monotonic() - started], device=self.accelerator.device)
+            return position.step
+        spent = torch.tensor([position.seconds], device=self.accelerator.device)
         # One process must not stop while another goes on.
         longest = float(self.accelerator.gather(spent).max())
-        return max(step, self.steps * longest / (60 * self.stage.minutes))
+        return max(position.step, self.steps * longest / (60 * self.stage.minutes))
 
-    def _backward(self, batches: list[Batch]) -> dict[str, float]:
-        """Gradients of the step's loss: each objective over its weight in the whole step, all processes."""
-        weights = self._step_weights(batches)
-        shown: dict[ObjectiveName, Tensor] = {}
-        for batch in batches:
-            with self.accelerator.autocast():
-                parts = self._objectives(batch)
-            loss = torch.zeros((), device=self.accelerator.device)
+    def _take(self, number: int, place: float, batches: Sequence[Batch], record: dict[str, Any]) -> None:
+        """Change the model by the gradients, if the step may."""
+        norm = self.engine.clip(self.groups, self.stage.clip)
+        loss = sum(weight * record.get(name, 0.0) for name, weight in self.stage.objectives.items())
+        names = [name for batch in batches for name in batch.names]
+        wrong = self.guard.judge(number, loss, norm, names)
+        rates: dict[str, float] = {}
+        if wrong is None:
+            rates = self.engine.update(place)
+        else:
+            self.engine.forget()
+            self.display.say(f"{wrong}; passed over")
+        record["grad norm"] = norm
+        self.log.step(self.stage.name, number, record, rates)
+        self.display.update(self.stage.name, number, max(number, place), record, rates)
+
+    def _backward(self, number: int, batches: Sequence[Batch], coefficients: Sequence[Tensor]) -> dict[str, float]:
+        """Gradients of the step's loss, and this process's part of its figures."""
+        regions = self.processes.add_up({"regions": sum(float(batch.region_weights.sum()) for batch in batches)})
+        figures: dict[str, float] = dict.fromkeys(self.stage.wanted, 0.0)
+        losses = []
+        for place, (batch, coefficients_S) in enumerate(zip(batches, coefficients, strict=True)):
+            try:
+                with self.engine.accumulating(last=place == len(batches) - 1):
+                    sums = self.engine.losses(batch)
+                    parts = self._weighted(sums, coefficients_S, regions["regions"])
+                    self.engine.backward(sum(parts.values(), torch.zeros((), device=self.accelerator.device)))
+            except torch.OutOfMemoryError:
+                raise out_of_memory(f"stages.{self.stage.name}", number, batch) from None
+            losses.append(sums["answers"].detach() if "answers" in sums else torch.zeros(batch.samples))
             for name, part in parts.items():
-                mean = part.total / weights[name]
-                shown[name] = shown.get(name, torch.zeros_like(mean.detach())) + mean.detach()
-                loss = loss + self.stage.objectives[name] * mean
-            # Text alone does not reach a connector that is trained behind a frozen language model.
-            if loss.requires_grad:
-                self.accelerator.backward(loss)
-        return {name: float(self.accelerator.reduce(value, "sum")) for name, value in shown.items()}
+                figures[name] += float(part.detach()) / self.stage.objectives[name]
+        self._audit.check(sum(batch.pictures for batch in batches))
+        for task, (loss, tokens) in task_sums(batches, losses).items():
+            figures[f"loss of {task}"], figures[f"tokens of {task}"] = loss, tokens
+        return figures
 
-    def _add_up_over_processes(self) -> None:
-        if self.accelerator.num_processes == 1:
-            return
-        for group in self.groups:
-            for tensor in group.tensors:
-                if self._unreached and id(tensor) in self._unreached:
-                    continue
-                # A process whose share held no picture has no gradient for the vision encoder.
-                mine = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-                tensor.grad = self.accelerator.reduce(mine, "sum")
-
-    def _objectives(self, batch: Batch) -> dict[ObjectiveName, Objective]:
-        tokens_PTH = image_tokens(self.model, batch)
-        return {
-            name: OBJECTIVES[name](self.model, batch, tokens_PTH)
-            for name, weight in self.stage.objectives.items()
-            if weight > 0
+    def _weighted(
+        self, sums: Mapping[ObjectiveName, Tensor], coefficients_S: Tensor, regions: float
+    ) -> dict[ObjectiveName, Tensor]:
+        scale: dict[ObjectiveName, Tensor | float] = {
+            "answers": coefficients_S.to(self.accelerator.device),
+            "regions": 1 / max(regions, 1e-6),
         }
-
-    def _step_weights(self, batches: list[Batch]) -> dict[ObjectiveName, Tensor]:
-        device = self.accelerator.device
-        sums: dict[ObjectiveName, Tensor] = {
-            "answers": torch.stack([batch.weights.sum() for batch in batches]).sum(),
-            "regions": torch.stack([batch.region_weights.sum() for batch in batches]).sum(),
-        }
-        return {name: self.accelerator.reduce(value.to(device), "sum").clamp(min=1e-6) for name, value in sums.items()}
-
-    def _audit(self, batches: list[Batch], display: RunDisplay) -> None:
-        """Every trained module must get a gradient, or what the recipe says is not what happens.
-
-        Single tensors may get none: a vision encoder has layers behind the one whose features are taken.
-        """
-        if self._unreached is not None or not self._can_audit(batches):
-            return
-        reached: dict[str, bool] = {}
-        unreached: dict[int, str] = {}
-        for group in self.groups:
-            for name, tensor in zip(group.names, group.tensors, strict=True):
-                if not self._total(tensor.grad is not None):
-                    unreached[id(tensor)] = name
-                reached[group.module] = reached.get(group.module, False) or id(tensor) not in unreached
-        for module, found_any in reached.items():
-            if not found_any:
-                raise TuwenError(
-                    f"stages.{self.stage.name}.modules.{module}: it gets no gradient from the objectives "
-                    f"{', '.join(self.stage.objectives)}; freeze it or add an objective that reaches it"
-                )
-        self._unreached = set(unreached)
-        if unreached:
-            names = list(unreached.values())
-            rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            display.console.print(f"{self.stage.name}: not reached by the loss, so left as they are: {names[0]}{rest}")
-
-    def _can_audit(self, batches: list[Batch]) -> bool:
-        if all(group.module == "language" for group in self.groups):
-            return True
-        return self._total(sum(len(batch.pixel_values) for batch in batches)) > 0
-
-    def _total(self, count: int) -> int:
-        """Sum over all processes."""
-        return int(self.accelerator.reduce(torch.tensor(count, device=self.accelerator.device), "sum"))
+        return {name: self.stage.objectives[name] * (value * scale[name]).sum() for name, value in sums.items()}

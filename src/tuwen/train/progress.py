@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.columns import Columns
 from rich.console import Console, Group
@@ -37,6 +38,10 @@ class RunDisplay:
         self._last_line = time.monotonic()
         self._started: dict[str, float] = {}
 
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
+        self.console.print(line, highlight=False, soft_wrap=True)
+
     def __enter__(self) -> RunDisplay:
         if self.console.is_terminal:
             self._live.start()
@@ -49,7 +54,7 @@ class RunDisplay:
             self._live.stop()
 
     def update(
-        self, stage: str, step: int, place: float, record: Mapping[str, float], rates: Mapping[str, float]
+        self, stage: str, step: int, place: float, record: Mapping[str, Any], rates: Mapping[str, float]
     ) -> None:
         """Show a step.
 
@@ -77,20 +82,27 @@ class RunDisplay:
         if step < self._steps[stage]:
             self.console.print(f"{stage}: its time is over after {step} of {self._steps[stage]} steps", highlight=False)
 
-    def _figures(self, record: Mapping[str, float], rates: Mapping[str, float]) -> Group:
-        losses = Columns([f"{name} [cyan]{_number(value)}[/]" for name, value in record.items()], padding=(0, 3))
+    def _figures(self, record: Mapping[str, Any], rates: Mapping[str, float]) -> Group:
+        losses = Columns([f"{name} [cyan]{value}[/]" for name, value in _shown(record).items()], padding=(0, 3))
         lrs = Columns([f"lr {module} [magenta]{rate:.1e}[/]" for module, rate in rates.items()], padding=(0, 3))
         return Group(losses, lrs)
 
-    def _line(
-        self, stage: str, step: int, place: float, record: Mapping[str, float], rates: Mapping[str, float]
-    ) -> str:
+    def _line(self, stage: str, step: int, place: float, record: Mapping[str, Any], rates: Mapping[str, float]) -> str:
         spent = time.monotonic() - self._started[stage]
         left = spent / place * max(0.0, self._steps[stage] - place)
-        shown = "  ".join(f"{name} {_number(value)}" for name, value in record.items())
+        shown = "  ".join(f"{name} {value}" for name, value in _shown(record).items())
         lrs = " ".join(f"{module} {rate:.1e}" for module, rate in rates.items())
         return f"{stage} {step}/{self._steps[stage]}  {shown}  lr {lrs}  left {left:.0f} s"
 
 
-def _number(value: float) -> str:
+def _shown(record: Mapping[str, Any]) -> dict[str, str]:
+    """Figures as people read them; those of single tasks are for curves."""
+    return {name: _number(name, value) for name, value in record.items() if isinstance(value, float)}
+
+
+def _number(name: str, value: float) -> str:
+    if name == "peak memory":
+        return f"{value / 2**30:.2f} GiB"
+    if name in ("data wait", "mfu"):
+        return f"{value:.0%}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

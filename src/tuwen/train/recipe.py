@@ -12,6 +12,7 @@ from tuwen.config import StrictConfig, TuwenError, apply_overrides, parse_config
 from tuwen.data.bad_samples import BadSamplePolicy
 from tuwen.data.epochs.mixture import MixtureSettings
 from tuwen.models.recipe import ModelRecipe
+from tuwen.train.settings import CheckpointSettings, Distribution, Guards, Validation
 from tuwen.train.stage import Stage
 
 
@@ -26,7 +27,12 @@ class Recipe(StrictConfig):
         seed: of data order, drawing and fresh parameters.
         precision: ``fp32``, or ``bf16`` for mixed precision with weights in fp32.
         workers: processes that prepare batches.
+        save_precision: of the weights in the trained model's folder.
         bad_samples: how many samples may be unusable before the run stops.
+        distribution: how several processes train together.
+        checkpoints: when the run writes down where it is.
+        guards: what is done about a step that goes wrong.
+        validation: measuring in between on other data; none unless said.
         trackers: where curves go besides ``metrics.jsonl``.
     """
 
@@ -37,7 +43,12 @@ class Recipe(StrictConfig):
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "bf16"
     workers: int = Field(default=1, ge=0)
+    save_precision: Literal["fp32", "bf16"] = "fp32"
     bad_samples: BadSamplePolicy = BadSamplePolicy()
+    distribution: Distribution = Distribution()
+    checkpoints: CheckpointSettings = CheckpointSettings()
+    guards: Guards = Guards()
+    validation: Validation | None = None
     trackers: list[Literal["tensorboard", "wandb", "swanlab", "trackio"]] = []
 
     @model_validator(mode="after")

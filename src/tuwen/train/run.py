@@ -1,4 +1,4 @@
-"""A training run: recipe → model → stages → model folder."""
+"""A training run: recipe → model → stages → model folder; begun, or gone on with."""
 
 from __future__ import annotations
 
@@ -6,108 +6,203 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from peft import LoraConfig
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, set_seed
 from rich.console import Console
 
 import tuwen
 from tuwen.checkpoints.build import build_model
-from tuwen.checkpoints.folder import ModelFolder, load_model, written_whole
-from tuwen.checkpoints.refusal import quiet
+from tuwen.checkpoints.folder import ModelFolder, load_model
 from tuwen.config import TuwenError, to_yaml
 from tuwen.data.bad_samples import BadSampleLog
 from tuwen.data.epochs.packed_steps import PackedSteps
-from tuwen.data.loader import Collator, StepGroups, noted, step_batches
+from tuwen.data.loader import StepGroups
 from tuwen.data.source import Mixture, parse_sources
 from tuwen.models.attention import prefer_products
 from tuwen.models.recipe import ModelRecipe
+from tuwen.train.checkpoint import open_checkpoint
+from tuwen.train.checkpoint_store import Checkpoints
 from tuwen.train.feeding import check_mixture, stage_feed
-from tuwen.train.loop import StageLoop
-from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapter
-from tuwen.train.optimizer import make_groups
-from tuwen.train.plan import describe_groups
+from tuwen.train.lora import fold_lora
+from tuwen.train.metrics import METRICS, MetricsLog
+from tuwen.train.processes import Interruption
 from tuwen.train.progress import RunDisplay
 from tuwen.train.recipe import Recipe, find_recipe, read_recipe
-from tuwen.train.stage import Stage
+from tuwen.train.resume import AUTO, Start, check_same, find_start, same_steps, stage_folder
+from tuwen.train.stage_run import RunParts, StageRun, Stopped
+
+__all__ = ["Stopped", "run_recipe", "train"]
 
 TOKENIZER_TEXTS = 20_000
 
 
-def train(recipe: str | Path, overrides: Sequence[str] = (), out: Path | None = None) -> Path:
+def train(
+    recipe: str | Path, overrides: Sequence[str] = (), out: Path | None = None, resume: str | None = None
+) -> Path:
     """Train as a recipe says and write the run's folder (`tuwen train`).
 
     Args:
         recipe: a YAML file, or the name of a recipe that comes with Tuwen.
         overrides: ``key=value`` assignments.
         out: the run's folder; ``runs/NAME`` unless said.
+        resume: go on with the run in that folder: ``auto`` from its newest checkpoint that is whole, or from the
+            checkpoint whose folder is named.
 
     Returns:
         The folder of the trained model.
 
     Raises:
         TuwenError: when the recipe, the data or the disk does not allow it.
+        Stopped: when the run was asked to end by a signal; it is saved and can be gone on with.
     """
     path = find_recipe(recipe)
-    return run_recipe(read_recipe(path, list(overrides)), out or Path("runs") / path.stem)
+    return run_recipe(read_recipe(path, list(overrides)), out or Path("runs") / path.stem, resume=resume)
 
 
-def run_recipe(recipe: Recipe, out: Path, display: RunDisplay | None = None) -> Path:
+def run_recipe(recipe: Recipe, out: Path, *, display: RunDisplay | None = None, resume: str | None = None) -> Path:
     """Train as ``recipe`` says into the run folder ``out``; see ``train``."""
-    if (out / "metrics.jsonl").exists():
-        raise TuwenError(f"{out}: holds an earlier run; choose another folder with --out or remove it")
+    begun = (out / METRICS).exists()
+    if begun and resume is None:
+        raise TuwenError(f"{out}: holds an earlier run; go on with it by --resume auto, or choose another by --out")
+    if resume not in (None, AUTO) and not begun:
+        raise TuwenError(f"{out}: holds no run to go on with")
+    check_mixture(recipe)
     for tracker in recipe.trackers:
         # Without its package, accelerate would warn and go on without the tracker.
         if find_spec(tracker) is None:
             raise TuwenError(f"trackers: {tracker} is not installed; run `pip install {tracker}` or leave it out")
+    accelerator = _accelerator(recipe, out)
+    if begun:
+        check_same(recipe, out)
+        recipe = same_steps(recipe, out, accelerator.num_processes)
+    set_seed(recipe.seed)
+    console = Console(quiet=not accelerator.is_main_process)
+    if accelerator.is_main_process:
+        _freeze_setup(recipe, out, accelerator.num_processes)
+    with ExitStack() as stack:
+        checkpoints = None
+        start = Start()
+        if accelerator.is_main_process:
+            names = [stage.name for stage in recipe.stages]
+            settings = recipe.checkpoints
+            checkpoints = stack.enter_context(
+                Checkpoints(
+                    out / "checkpoints",
+                    names,
+                    keep=settings.keep,
+                    asynchronous=settings.asynchronous,
+                    say=lambda line: console.print(line, highlight=False, soft_wrap=True),
+                )
+            )
+            if begun:
+                assert resume is not None, "a run that was begun is gone on with"
+                start = find_start(recipe, out, checkpoints, resume)
+        start = _agreed(start, accelerator)
+        if start.stage == len(recipe.stages):
+            console.print(f"{out}: this run is complete 已完成")
+            return out / "model"
+        _run_stages(
+            recipe, out, start, accelerator=accelerator, checkpoints=checkpoints, console=console, display=display
+        )
+    accelerator.end_training()
+    return out / "model"
+
+
+def _accelerator(recipe: Recipe, out: Path) -> Accelerator:
+    for name in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("1", "true"):
+            raise TuwenError(
+                f"accelerate's configuration asks for {name}; say it in the recipe instead, by distribution.type, "
+                "and launch with `accelerate launch --multi_gpu`"
+            )
     accelerator = Accelerator(
         # Without being told, accelerate does not join several processes on CPUs.
         cpu=not torch.accelerator.is_available(),
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
         log_with=list(recipe.trackers) or None,
         project_dir=str(out),
+        # A vision encoder has layers behind the one whose features are taken.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    set_seed(recipe.seed)
-    check_mixture(recipe)
+    if recipe.trackers:
+        accelerator.init_trackers("tuwen", config={"recipe": to_yaml(recipe)})
+    return accelerator
+
+
+def _agreed(start: Start, accelerator: Accelerator) -> Start:
+    """The main process's start, in all of them."""
+    if accelerator.num_processes == 1:
+        return start
+    path = start.checkpoint.path if start.checkpoint is not None else None
+    told = [(start.stage, start.model, path)]
+    broadcast_object_list(told)
+    stage, model, path = told[0]
+    return Start(stage, model, open_checkpoint(path, verify=False) if path is not None else None)
+
+
+def _run_stages(
+    recipe: Recipe,
+    out: Path,
+    start: Start,
+    *,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints | None,
+    console: Console,
+    display: RunDisplay | None,
+) -> None:
     mixture = parse_sources(recipe.sources, "sources")
-    stage_mixtures = [
+    mixtures = [
         parse_sources(stage.sources, f"stages.{place}.sources") if stage.sources else mixture
         for place, stage in enumerate(recipe.stages)
     ]
-    folder = _start_model(recipe, mixture)
-    folder.model.to(accelerator.device)
-    if accelerator.device.type == "cpu":
-        prefer_products(folder.model)
-    if accelerator.is_main_process:
-        _freeze_setup(recipe, out)
-    if recipe.trackers:
-        accelerator.init_trackers("tuwen", config={"recipe": to_yaml(recipe)})
+    folder = _first_model(recipe, mixture) if start.model is None else load_model(start.model, dtype=torch.float32)
     feeds = [
-        stage_feed(recipe, number, stage_mixtures[number], folder.processor, accelerator)
+        stage_feed(recipe, number, mixtures[number], folder.processor, accelerator)
         for number in range(len(recipe.stages))
     ]
-    console = Console(quiet=not accelerator.is_main_process)
+    log = MetricsLog(out, accelerator)
     display = display or RunDisplay([(stage.name, stage.steps or 0) for stage, _ in feeds], console)
-    adapter = None
-    with display:
+    with display, Interruption() as interruption:
+        parts = RunParts(
+            recipe=recipe,
+            out=out,
+            accelerator=accelerator,
+            checkpoints=checkpoints,
+            log=log,
+            display=display,
+            interruption=interruption,
+        )
         for number, (stage, groups) in enumerate(feeds):
-            log = _bad_sample_log(recipe, stage_mixtures[number], groups, accelerator, out)
-            adapter = _run_stage(recipe, stage, folder, accelerator, groups=groups, log=log, out=out, display=display)
-            last = number == len(feeds) - 1
-            if accelerator.is_main_process:
-                _save(folder, adapter, out / "model" if last else out / "stages" / stage.name)
-            if adapter is not None:
-                fold_lora(folder.model)
-    accelerator.end_training()
-    return out / "model"
+            if number < start.stage:
+                log.stage_is_done(stage.steps or 0)
+                continue
+            if number == start.stage and start.checkpoint is None and accelerator.is_main_process:
+                log.cut([one.name for one in recipe.stages[:number]], 0)
+            folder.model.to(accelerator.device)
+            if accelerator.device.type == "cpu":
+                prefer_products(folder.model)
+            bad = _bad_sample_log(recipe, mixtures[number], groups, accelerator, out)
+            run = StageRun(parts, stage, folder, groups=groups, bad=bad)
+            run.go(start.checkpoint if number == start.stage else None)
+            place = stage_folder(out, recipe.stages, number)
+            run.save(place)
+            log.stage_is_done(stage.steps or 0)
+            if number < len(feeds) - 1:
+                folder = load_model(place, dtype=torch.float32) if run.engine.splits else _without_adapters(folder)
 
 
-def _start_model(recipe: Recipe, mixture: Mixture) -> ModelFolder:
+def _without_adapters(folder: ModelFolder) -> ModelFolder:
+    fold_lora(folder.model)
+    return folder
+
+
+def _first_model(recipe: Recipe, mixture: Mixture) -> ModelFolder:
     if not isinstance(recipe.model, ModelRecipe):
         return load_model(recipe.model, dtype=torch.float32)
     texts = None
@@ -116,44 +211,6 @@ def _start_model(recipe: Recipe, mixture: Mixture) -> ModelFolder:
     built = build_model(recipe.model, texts)
     built.model.float()
     return built
-
-
-def _run_stage(
-    recipe: Recipe,
-    stage: Stage,
-    folder: ModelFolder,
-    accelerator: Accelerator,
-    *,
-    groups: StepGroups,
-    log: BadSampleLog,
-    out: Path,
-    display: RunDisplay,
-) -> LoraConfig | None:
-    model, processor, steps = folder.model, folder.processor, stage.steps or 0
-    adapter = add_lora(model, stage)
-    trained = make_groups(model, stage)
-    display.console.print(describe_groups(model, trained, stage))
-    collator = Collator(
-        processor,
-        token_grid=_token_grid(folder, stage),
-        answers=stage.objectives.get("answers", 0) > 0,
-        max_length=stage.max_length,
-        too_long=stage.too_long,
-        length_exponent=stage.length_exponent,
-    )
-    batches = step_batches(groups, collator, steps=range(steps), workers=recipe.workers)
-
-    def checkpoint(step: int) -> None:
-        if stage.save_every and step % stage.save_every == 0 and step < steps and accelerator.is_main_process:
-            _save(folder, adapter, out / "checkpoints" / f"{stage.name}-{step:06d}")
-
-    model.train()
-    # One file for all processes; each step's figures are those of all of them.
-    metrics = out / "metrics.jsonl" if accelerator.is_main_process else Path(os.devnull)
-    loop = StageLoop(model, trained, stage, accelerator=accelerator, metrics=metrics)
-    loop.run(noted(batches, log), display, after_step=checkpoint)
-    model.eval()
-    return adapter
 
 
 def _bad_sample_log(
@@ -167,31 +224,7 @@ def _bad_sample_log(
     return log
 
 
-def _token_grid(folder: ModelFolder, stage: Stage) -> tuple[int, int] | None:
-    """Rows and columns of a picture's tokens, where the stage trains regions.
-
-    Raises:
-        TuwenError: when the connector or the image policy does not keep places.
-    """
-    if not stage.objectives.get("regions"):
-        return None
-    config = folder.model.config
-    policy = folder.processor.policy
-    grid = config.connector.token_grid(config.patch_grid(policy.plan(1, 1)))
-    if grid is None:
-        raise TuwenError(
-            f"stages.{stage.name}.objectives.regions: connector {config.connector_config['type']!r} does not keep "
-            "the grid of patches; choose one that does, e.g. mlp, or leave regions out"
-        )
-    if not policy.keeps_fractions:
-        raise TuwenError(
-            f"stages.{stage.name}.objectives.regions: image_policy {policy.to_dict()['type']!r} cuts or pads the "
-            "picture; choose square, or leave regions out"
-        )
-    return grid
-
-
-def _freeze_setup(recipe: Recipe, out: Path) -> None:
+def _freeze_setup(recipe: Recipe, out: Path, processes: int) -> None:
     """Keep the resolved recipe and the environment beside what they made."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -202,17 +235,10 @@ def _freeze_setup(recipe: Recipe, out: Path) -> None:
             "python": platform.python_version(),
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
+            "processes": processes,
+            "devices": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
             "packages": {name: version(name) for name in packages},
         }
         (out / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise TuwenError(f"{out}: cannot be written ({error.strerror})") from None
-
-
-def _save(folder: ModelFolder, adapter: LoraConfig | None, place: Path) -> None:
-    """Write a whole model, adapters folded in; the adapters alone go beside it, in PEFT's format."""
-    with written_whole(place) as partial, quiet():
-        folder.model.save_pretrained(partial, state_dict=merged_state_dict(folder.model))
-        folder.processor.save_pretrained(partial)
-        if adapter is not None:
-            save_adapter(folder.model, adapter, partial / "adapter")

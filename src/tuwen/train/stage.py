@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from tuwen.config import StrictConfig
-from tuwen.train.policies import ModuleName, ModulePolicy, Optimizer, Schedule
+from tuwen.train.policies import ModuleName, ModulePolicy, Optimizer, Schedule, Warmup, check_modules
 
 ObjectiveName = Literal["answers", "regions"]
 
@@ -29,16 +29,19 @@ class Stage(StrictConfig):
         modules: how each module is trained; one that is not named is frozen.
         optimizer: see ``Optimizer``.
         schedule: of the learning rates.
-        warmup: steps over which the rates rise from 0.
+        warmup: steps over which the rates rise from 0, or below 1 this part of the stage.
         objectives: weights of the losses: ``answers`` (the assistant's tokens) and ``regions`` (each picture token
             names what is at its place; needs regions in the data and a connector that keeps the grid).
         clip: largest norm of the gradient; 0 for no limit.
+        ema: decay of a moving average of the trained weights, e.g. 0.999, which is measured and saved in their place.
         max_length: tokens of a packed row at most; as the longest group unless said.
         too_long: what becomes of a sample that is longer: ``shorten`` gives its pictures fewer tiles and then drops its
             last turns, ``reject`` leaves it out; both are counted and named in ``bad_samples.jsonl``.
-        length_exponent: weight of a sample in the loss: trained tokens to this power, for each of its tokens.
+        weighting: what counts alike in the loss of a step: each trained ``token``, each ``sample``, or each ``task``
+            (as in CodeFuse's MFT: the mean of the tasks' own means).
+        length_exponent: each token of a sample counts as the sample's trained tokens to this power: 0, or -1 where
+            samples count alike, unless said.
         sources: data of this stage, in place of the recipe's.
-        save_every: steps between checkpoints; 0 for one at the end of the run alone.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -51,20 +54,19 @@ class Stage(StrictConfig):
     modules: dict[ModuleName, ModulePolicy]
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    warmup: int = Field(default=0, ge=0)
+    warmup: Warmup = 0
     objectives: dict[ObjectiveName, float] = {"answers": 1.0}
     clip: float = Field(default=1.0, ge=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
     max_length: int | None = Field(default=None, ge=8)
     too_long: Literal["shorten", "reject"] = "shorten"
-    length_exponent: float = 0.0
+    weighting: Literal["token", "sample", "task"] = "token"
+    length_exponent: float | None = None
     sources: list[dict[str, Any]] | None = None
-    save_every: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _embeddings_are_of_language(self) -> Stage:
-        for name, policy in self.modules.items():
-            if policy.mode == "embeddings" and name != "language":
-                raise ValueError(f"modules.{name}.mode: only the language model has embeddings; choose full")
+    def _modules_can_do_it(self) -> Stage:
+        check_modules(self.modules)
         return self
 
     @model_validator(mode="after")
@@ -78,6 +80,16 @@ class Stage(StrictConfig):
         if self.sequences is not None and self.max_length is None:
             raise ValueError("sequences: say their length in tokens by max_length")
         return self
+
+    @property
+    def wanted(self) -> list[ObjectiveName]:
+        """Objectives with a weight."""
+        return [name for name, weight in self.objectives.items() if weight > 0]
+
+    @property
+    def exponent(self) -> float:
+        """Each token of a sample weighs as much as the sample's trained tokens to this power."""
+        return (-1.0 if self.weighting == "sample" else 0.0) if self.length_exponent is None else self.length_exponent
 
     @property
     def batch(self) -> str:

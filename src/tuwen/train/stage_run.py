@@ -1,0 +1,261 @@
+"""One stage of a run: adapters, groups, engine, loop; saved on the way, gone on with, and folded at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
+
+from tuwen.checkpoints.folder import ModelFolder
+from tuwen.config import TuwenError
+from tuwen.data.bad_samples import BadSampleLog
+from tuwen.data.loader import Batch, Collator, StepGroups, noted, step_batches
+from tuwen.train.checkpoint import Checkpoint, SavedCheckpoint, base_digest, open_checkpoint
+from tuwen.train.checkpoint_store import Checkpoints
+from tuwen.train.engines.base import start_engine
+from tuwen.train.guards import RollBack, StepGuard
+from tuwen.train.loop import SAVE, STOP, Position, StageLoop
+from tuwen.train.lora import add_lora
+from tuwen.train.losses import TrainedModel
+from tuwen.train.metrics import MetricsLog
+from tuwen.train.optimizer import GroupedOptimizer, make_groups
+from tuwen.train.plan import describe_groups
+from tuwen.train.processes import Interruption
+from tuwen.train.progress import RunDisplay
+from tuwen.train.recipe import Recipe
+from tuwen.train.rng import random_states, restore_random
+from tuwen.train.saving import gathered_model, save_trained
+from tuwen.train.stage import Stage
+
+
+class Stopped(Exception):
+    """The run was asked to end and has saved where it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParts:
+    """What the stages of a run share.
+
+    Attributes:
+        recipe: of the run.
+        out: its folder.
+        accelerator: devices, processes and precision.
+        checkpoints: of the run; the main process alone has them.
+        log: of figures.
+        display: what people see.
+        interruption: whether the run is asked to end.
+    """
+
+    recipe: Recipe
+    out: Path
+    accelerator: Accelerator
+    checkpoints: Checkpoints | None
+    log: MetricsLog
+    display: RunDisplay
+    interruption: Interruption
+
+
+class StageRun:
+    """A stage, ready to be trained.
+
+    Args:
+        parts: of the run.
+        stage: with its steps counted.
+        folder: the model that the stage begins with.
+        groups: the samples of each step.
+        bad: names what is left out.
+    """
+
+    def __init__(
+        self, parts: RunParts, stage: Stage, folder: ModelFolder, *, groups: StepGroups, bad: BadSampleLog
+    ) -> None:
+        self.parts, self.stage, self.folder, self.bad = parts, stage, folder, bad
+        self._samples = groups
+        self._collator = Collator(
+            folder.processor,
+            token_grid=token_grid(folder, stage),
+            answers="answers" in stage.wanted,
+            max_length=stage.max_length,
+            too_long=stage.too_long,
+        )
+        self._start_engine()
+        self.position = Position()
+        self._saved_at = time.monotonic()
+
+    def _start_engine(self) -> None:
+        model, stage, accelerator = self.folder.model, self.stage, self.parts.accelerator
+        self.adapter = add_lora(model, stage)
+        self.groups = make_groups(model, stage)
+        self.parts.display.console.print(describe_groups(model, self.groups, stage))
+        trained = {name for group in self.groups for name in group.names}
+        self._base = base_digest((name, value) for name, value in model.state_dict().items() if name not in trained)
+        settings = self.parts.recipe.distribution
+        self.engine = start_engine(TrainedModel(model, stage.wanted), settings, accelerator)
+        if self.engine.splits:
+            # Splitting puts other tensors in the place of those that there were.
+            self.groups = make_groups(model, stage)
+        self.optimizer = GroupedOptimizer(self.groups, stage)
+        self.engine.bind(self.optimizer)
+
+    def go(self, start: SavedCheckpoint | None = None) -> None:
+        """Train to the stage's end, from a checkpoint if there is one.
+
+        Raises:
+            TuwenError: when the run must stop.
+            Stopped: when it was asked to, and is saved.
+        """
+        self.folder.model.train()
+        guards = self.parts.recipe.guards
+        if start is not None:
+            self._restore(start)
+        elif "roll_back" in (guards.not_finite, guards.on_spike):
+            self._checkpoint()
+        guard = StepGuard(guards, f"stages.{self.stage.name}")
+        while True:
+            loop = StageLoop(
+                self.engine,
+                self.groups,
+                self.stage,
+                accelerator=self.parts.accelerator,
+                log=self.parts.log,
+                display=self.parts.display,
+                guard=guard,
+                wishes=self._wishes,
+            )
+            try:
+                loop.run(self._batches(), self.position, self._after_step)
+                break
+            except RollBack as back:
+                self._go_back(back)
+        self.folder.model.eval()
+
+    def _batches(self) -> Iterator[list[Batch]]:
+        assert self.stage.steps is not None, "a stage that is run has its steps counted"
+        steps = range(self.position.step, self.stage.steps)
+        display = self.parts.display
+        batches = step_batches(
+            self._samples, self._collator, steps=steps, workers=self.parts.recipe.workers, say=display.say
+        )
+        return noted(batches, self.bad)
+
+    def _wishes(self, position: Position) -> dict[str, float]:
+        """What this process asks of all: to stop, and the main one whether it is time to save."""
+        settings = self.parts.recipe.checkpoints
+        due = False
+        if self.parts.accelerator.is_main_process and position.step < (self.stage.steps or 0):
+            if settings.steps:
+                due = position.step % settings.steps == 0
+            elif settings.every_minutes is not None:
+                due = time.monotonic() - self._saved_at > 60 * settings.every_minutes
+        return {SAVE: float(due), STOP: float(self.parts.interruption.asked)}
+
+    def _after_step(self, wishes: Mapping[str, float]) -> bool:
+        if wishes[STOP]:
+            self._checkpoint()
+            if self.parts.checkpoints is not None:
+                self.parts.checkpoints.wait()
+            raise Stopped(f"{self.stage.name}: stopped after step {self.position.step}")
+        if wishes[SAVE]:
+            self._checkpoint()
+        return True
+
+    def _checkpoint(self) -> None:
+        """Write down where the stage is; all processes take part, the main one writes."""
+        whole = self.engine.whole
+        trained: dict[str, Tensor] = {}
+        for group in self.groups:
+            for name, tensor in zip(group.names, group.tensors, strict=True):
+                trained[name] = whole(tensor.detach())
+        optimizer = self.optimizer.state_tensors(whole)
+        accelerator = self.parts.accelerator
+        own = random_states(accelerator.process_index)
+        everyone = [own] if accelerator.num_processes == 1 else gather_object([own])
+        self._saved_at = time.monotonic()
+        if self.parts.checkpoints is None:
+            return
+        rng = {name: state for states in everyone for name, state in states.items()}
+        state = {
+            "seconds": self.position.seconds,
+            "passed_over": sorted(self.position.passed_over),
+            "base": self._base,
+        }
+        tensors = {"trained": trained, "optimizer": optimizer, "rng": rng}
+        try:
+            self.parts.checkpoints.save(Checkpoint(self.stage.name, self.position.step, tensors, state))
+        except TuwenError as error:
+            # The last good one is still there, and a full disk may have room again at the next.
+            self.parts.display.say(f"[red]{error}[/]; the run goes on")
+
+    def _restore(self, saved: SavedCheckpoint) -> None:
+        """Take the place of a run that was where ``saved`` is."""
+        if saved.state["base"] != self._base:
+            raise TuwenError(f"{saved.path}: the weights that are not trained are not those that it was made with")
+        trained = saved.load("trained")
+        for group in self.groups:
+            for name, tensor in zip(group.names, group.tensors, strict=True):
+                if name not in trained or trained[name].shape != tensor.shape:
+                    raise TuwenError(f"{saved.path}: trained: {name} is not there in shape {tuple(tensor.shape)}")
+                self.engine.assign(tensor, trained[name])
+        self.optimizer.load_state_tensors(saved.load("optimizer"), self.engine.as_held)
+        self.position = Position(saved.step, saved.state["seconds"], set(saved.state["passed_over"]))
+        rank = self.parts.accelerator.process_index
+        seeded = restore_random(saved.load("rng"), rank, seed=self.parts.recipe.seed, step=saved.step)
+        if seeded is not None:
+            self.parts.display.say(seeded)
+        names = [stage.name for stage in self.parts.recipe.stages]
+        self.parts.log.cut(names[: names.index(self.stage.name) + 1], saved.step)
+        self.parts.display.say(f"{self.stage.name}: goes on after step {saved.step}, from {saved.path}")
+
+    def _go_back(self, back: RollBack) -> None:
+        path: list[str | None] = [None]
+        if self.parts.checkpoints is not None and (found := self.parts.checkpoints.latest()) is not None:
+            path = [str(found.path)]
+        if self.parts.accelerator.num_processes > 1:
+            broadcast_object_list(path)
+        if path[0] is None:
+            raise TuwenError(
+                f"stages.{self.stage.name}: step {back.step} went wrong, and there is no checkpoint before it"
+            )
+        passed_over = {*self.position.passed_over, back.step}
+        self.engine.forget()
+        self.parts.display.say(f"{self.stage.name}: step {back.step} went wrong: back to {path[0]}, to pass over it")
+        self._restore(open_checkpoint(Path(path[0]), verify=False))
+        self.position.passed_over |= passed_over
+
+    def save(self, place: Path) -> None:
+        """Write the model that has come of the stage; every process must call it."""
+        accelerator = self.parts.accelerator
+        model = gathered_model(self.engine, self.folder.model, self.stage, accelerator.is_main_process)
+        if model is not None:
+            save_trained(model, self.folder.processor, self.adapter, place)
+        accelerator.wait_for_everyone()
+        self.engine.release()
+
+
+def token_grid(folder: ModelFolder, stage: Stage) -> tuple[int, int] | None:
+    """Rows and columns of a picture's tokens, where the stage trains regions.
+
+    Raises:
+        TuwenError: when the connector or the image policy does not keep places.
+    """
+    if "regions" not in stage.wanted:
+        return None
+    config = folder.model.config
+    policy = folder.processor.policy
+    grid: tuple[int, int] | None = config.connector.token_grid(config.patch_grid(policy.plan(1, 1)))
+    if grid is None:
+        raise TuwenError(
+            f"stages.{stage.name}.objectives.regions: connector {config.connector_config['type']!r} does not keep "
+            "the grid of patches; choose one that does, e.g. mlp, or leave regions out"
+        )
+    if not policy.keeps_fractions:
+        raise TuwenError(
+            f"stages.{stage.name}.objectives.regions: image_policy {policy.to_dict()['type']!r} cuts or pads the "
+            "picture; choose square, or leave regions out"
+        )
+    return grid
