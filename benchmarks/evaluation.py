@@ -1,4 +1,4 @@
-"""Answering in batches against one by one, on the same model and items, and the speed of scorers.
+"""Answering in batches against one by one, on the same model and items, and the speed of scorers and intervals.
 
     python benchmarks/evaluation.py MODEL [--items 64] [--batch-size 16] [--scored 100000]
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from tuwen.data.synth import SynthConfig, Synthesiser
 from tuwen.evaluate.answerers import Given, LocalAnswerer
 from tuwen.evaluate.benchmark import BENCHMARKS, Item, Prediction
+from tuwen.evaluate.intervals import DRAWS, intervals
 from tuwen.evaluate.mme_folder import write_mme
 from tuwen.infer import load
 
@@ -36,10 +37,11 @@ def answered(answerer: LocalAnswerer, items: Sequence[Item]) -> tuple[float, dic
     return len(items) / (time.perf_counter() - started), answers
 
 
-def scored(folder: Path, count: int) -> float:
-    """Seconds that MME's official scorer takes for ``count`` answers; its data is written without pictures."""
+def scored(folder: Path, count: int) -> tuple[float, float]:
+    """Seconds that MME's official scorer takes for ``count`` answers, and seconds that the intervals of all its figures
+    take after it; the data is written without pictures."""
     lists = folder / "Your_Results"
-    lists.mkdir()
+    lists.mkdir(parents=True)
     lines = [
         f"{number:06d}.jpg\tIs it {half}?\t{('Yes', 'No')[half]}\n" for number in range(count // 2) for half in (0, 1)
     ]
@@ -48,8 +50,10 @@ def scored(folder: Path, count: int) -> float:
     rng = random.Random(0)
     predictions = [Prediction(item.id, rng.choice(("Yes", "no.", "maybe"))) for item in benchmark.items()]
     started = time.perf_counter()
-    benchmark.score(predictions)
-    return time.perf_counter() - started
+    score = benchmark.score(predictions)
+    done = time.perf_counter()
+    intervals(benchmark.items(), score)
+    return done - started, time.perf_counter() - done
 
 
 def main() -> None:
@@ -79,9 +83,9 @@ def main() -> None:
             f"one by one {alone:.1f} items/s, in batches of {options.batch_size} {batched:.1f}: "
             f"{batched / alone:.1f} times"
         )
-        (Path(place) / "scored").mkdir()
-        seconds = scored(Path(place) / "scored", options.scored)
-        print(f"MME's scorer: {options.scored:,} answers in {seconds:.2f} s")
+        for count in (options.scored // 10, options.scored):
+            scoring, drawing = scored(Path(place) / str(count), count)
+            print(f"MME's scorer: {count:,} answers in {scoring:.2f} s, {DRAWS:,} draws for intervals {drawing:.2f} s")
 
 
 if __name__ == "__main__":

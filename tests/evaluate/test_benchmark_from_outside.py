@@ -14,6 +14,7 @@ import json
 
 from tuwen.chat.messages import Image, Message
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Parsed, Prediction, Score
+from tuwen.evaluate.figures import percent
 
 
 @BENCHMARKS.register("hues")
@@ -40,7 +41,7 @@ class Hues(Benchmark):
     def _exact(self, predictions):
         given = {one.id: one.text for one in predictions}
         right = {item.id: float(given[item.id] == item.answer) for item in self.items()}
-        mean = 100 * sum(right.values()) / len(right)
+        mean = percent(right.items())
         parsed = {name: Parsed(value=given[name], credit=credit) for name, credit in right.items()}
         return Score(scores={"accuracy": mean}, per_item=right, parsed=parsed, headline={"accuracy": mean})
 
@@ -74,4 +75,6 @@ def test_a_benchmark_of_another_package_is_listed_asked_and_scored(toy_run: Path
     assert result.returncode == 0, result.stderr
     written = out / "hues" / "official" / "hues.json"
     scored = run_cli("score", "hues", "--data", data, "--predictions", written, "--json", **here)
-    assert json.loads(scored.stdout)["scores"] == json.loads((out / "hues" / "score.json").read_text())["scores"]
+    measured = json.loads((out / "hues" / "score.json").read_text())
+    assert json.loads(scored.stdout)["scores"] == measured["scores"]
+    assert set(measured["headline_intervals"]) == {"accuracy"}

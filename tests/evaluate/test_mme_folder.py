@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from tests.conftest import run_cli
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
 from tuwen.data.sample import Sample
@@ -62,6 +64,27 @@ def test_drawn_pairs_become_an_mme_that_the_official_program_scores(tmp_path: Pa
     always = benchmark.score([Prediction(item.id, "Yes.") for item in items])
     # Half of the questions, and no picture.
     assert always.headline["perception"] == 50 * len(written.pictures)
+
+
+def test_the_quickstarts_model_scores_the_same_by_eval_and_by_score(tmp_path: Path) -> None:
+    model = Path(__file__).parents[2] / "quickstart" / "model"
+    if not (model / "config.json").is_file():
+        pytest.skip("there is no quickstart/model: run `make quickstart` first")
+    data, out = tmp_path / "mme", tmp_path / "results"
+    synthesiser = Synthesiser(SynthConfig(suites={"shapes": 1, "words": 1}, size=128, languages=["en"]))
+    write_mme((sample for index in range(10) for sample in synthesiser.draw(7, index).samples), data)
+    result = run_cli("eval", model, "--bench", "mme", "--data", data, "--out", out, "--style", "plain")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads((out / "mme" / "score.json").read_text(encoding="utf-8"))
+    tables = sorted((out / "mme" / "official").glob("*.txt"))
+    assert {path.stem for path in tables} == set(measured["scores"]["per_task"])
+    # Picture, question, right answer and the model's, as the official program reads them.
+    assert all(line.count("\t") == 3 for path in tables for line in path.read_text(encoding="utf-8").splitlines())
+    scored = run_cli("score", "mme", "--data", data, "--predictions", out / "mme" / "official", "--json")
+    found = json.loads(scored.stdout)
+    assert (found["scores"], found["per_item"]) == (measured["scores"], measured["per_item"])
+    others = sum(task["other_num"] for task in measured["scores"]["per_task"].values())
+    assert len(measured["parse_failures"]) == others < len(found["per_item"])
 
 
 def test_questions_end_as_mme_s_do(tmp_path: Path) -> None:

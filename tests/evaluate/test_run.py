@@ -11,17 +11,15 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.conftest import refused, run_cli
 from tests.data.endpoint_server import Answer, Body, EndpointServer, completion, texts_of
 from tuwen.data.synth import SynthConfig, Synthesiser
-from tuwen.evaluate.benchmark import BENCHMARKS, Prediction
+from tuwen.evaluate.benchmark import BENCHMARKS
 from tuwen.evaluate.campaign import Campaign, evaluate
-from tuwen.evaluate.intervals import bootstrap, paired
 from tuwen.evaluate.mme_folder import write_mme
-from tuwen.evaluate.run import headline_intervals, score_records, shuffled_pictures
+from tuwen.evaluate.run import score_records, shuffled_pictures
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +154,9 @@ def test_the_report_needs_nothing_else(whole: Path) -> None:
     data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
     assert len(data["mme"]) == len(asked(whole))
     assert {card["outcome"] for card in data["mme"]} <= {"right", "wrong", "unread"}
+    # Belle-VL's figures of the whole and of a subtask.
     assert "1595.34" in page
+    assert "<td>190.00</td>" in page
 
 
 def test_two_runs_are_compared_item_by_item(whole: Path, tmp_path: Path) -> None:
@@ -171,21 +171,6 @@ def test_two_runs_are_compared_item_by_item(whole: Path, tmp_path: Path) -> None
     assert result.returncode == 0, result.stderr
     assert "100.00" in result.stdout
     assert "0.00 … +0.00" in run_cli("compare", whole, whole).stdout
-
-
-def test_intervals_hold_the_mean_and_are_wider_for_clusters() -> None:
-    rng = random.Random(0)
-    values = [float(rng.random() < 0.7) for _ in range(400)]
-    alone = bootstrap(values, [str(number) for number in range(400)])
-    assert alone.low < alone.mean < alone.high
-    assert alone.mean == pytest.approx(sum(values) / 400)
-    # 1.96 standard errors to each side.
-    assert alone.high - alone.low == pytest.approx(2 * 1.96 * (0.7 * 0.3 / 400) ** 0.5, rel=0.15)
-    doubled = bootstrap(values * 2, [str(number % 400) for number in range(800)])
-    assert doubled.high - doubled.low == pytest.approx(alone.high - alone.low, rel=0.15)
-    assert bootstrap(values, [str(number) for number in range(400)]) == alone
-    same = paired(values, values, [str(number) for number in range(400)])
-    assert (same.mean, same.low, same.high) == (0.0, 0.0, 0.0)
 
 
 def test_a_judge_is_asked_once_and_its_replies_are_kept(tmp_path: Path) -> None:
@@ -213,19 +198,14 @@ def test_a_judge_is_asked_once_and_its_replies_are_kept(tmp_path: Path) -> None:
     assert json.loads(first)["parse_failures"] == []
 
 
-def test_the_figures_that_people_quote_have_intervals(mme: Path, whole: Path) -> None:
+def test_the_figures_that_people_quote_have_intervals_and_so_have_blind_ones(mme: Path, whole: Path) -> None:
     found = json.loads((whole / "mme" / "score.json").read_text(encoding="utf-8"))
-    assert set(found["headline_intervals"]) == set(found["headline"])
-    for name, (low, high) in found["headline_intervals"].items():
-        assert low <= found["headline"][name] <= high
-    benchmark = BENCHMARKS.get("mme")(mme)
-    items = benchmark.items()
-    rng = random.Random(1)
-    score = benchmark.score([Prediction(item.id, rng.choice(("Yes", "No"))) for item in items])
-    assert score.resample is not None
-    clusters = list(dict.fromkeys(item.cluster for item in items))
-    # Every picture once is the score itself.
-    once = score.resample(np.ones((1, len(clusters))), clusters)
-    assert {name: values[0] for name, values in once.items()} == pytest.approx(dict(score.headline))
-    perception = headline_intervals(items, score)["perception"]
-    assert perception.low < perception.mean < perception.high
+    # What is drawn has no subtask of cognition.
+    for figures, ends in ((found["headline"], "headline_intervals"), (found["blind"], "blind_intervals")):
+        assert set(found[ends]) == set(figures) - {"cognition"}
+        assert all(low <= figures[name] <= high for name, (low, high) in found[ends].items())
+    tasks = {item.category for item in BENCHMARKS.get("mme")(mme).items()}
+    assert set(found["score_intervals"]["per_task"]) == tasks
+    page = (whole / "report.html").read_text(encoding="utf-8")
+    low, high = found["headline_intervals"]["perception"]
+    assert f"<small>{low:.1f}–{high:.1f}</small>" in page

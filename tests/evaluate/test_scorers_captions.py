@@ -345,11 +345,6 @@ BROKEN = {
         "line 1: bbox",
     ),
     "not json": ("refcoco", put("refcoco_val.jsonl", "{\n"), "line 1: not valid JSON"),
-    "missing picture": (
-        "refcoco",
-        lambda folder: (put("refcoco_val.jsonl", json.dumps(LINE) + "\n")(folder), put("images/2.jpg", "")(folder)),
-        "images/1.jpg: not found",
-    ),
     "picture without captions": ("coco_caption", lambda folder: coco_data(folder, annotations=[]), "image 1 has no"),
     "picture twice": (
         "coco_caption",

@@ -146,7 +146,6 @@ GOOD = {"question": "?", "answer": "x", "metric": "exact"}
         ([{"metric": "exact", "answer": "x"}], "line 1: question: expected text"),
         ([{**GOOD, "answer": 5}], "line 1: answer: expected a text or a list of texts, found 5"),
         ([{**GOOD, "answer": []}], "line 1: answer: expected a text"),
-        ([{**GOOD, "image": "none.png"}], "none.png: not found"),
         ([{**GOOD, "image": 5}], "line 1: image: expected a path"),
         ([{**GOOD, "tokens": 0}], "line 1: tokens: expected a whole number"),
         ([{**GOOD, "metric": "choice"}], "line 1: answer: expected a letter of options"),

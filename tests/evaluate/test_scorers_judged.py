@@ -158,7 +158,7 @@ def test_a_single_score_must_be_the_first_line(reply: str, score: float | None) 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.one_of(st.none(), st.tuples(NUMBER, NUMBER))), max_size=20))
 def test_no_reply_is_lost_or_guessed(rows: list[tuple[str, tuple[float, float] | None]]) -> None:
-    counts = win_counts((category, outcome([pair])) for category, pair in rows)
+    counts = win_counts((str(number), category, outcome([pair])) for number, (category, pair) in enumerate(rows))
     read = [pair for _, pair in rows if pair is not None]
     total = counts.get("all", {"won": 0, "tied": 0, "lost": 0, "unread": 0})
     assert total["unread"] == len(rows) - len(read)
@@ -174,19 +174,19 @@ def test_who_wins_in_one_order_only_is_tied() -> None:
 
 
 def test_a_reply_that_cannot_be_read_counts_minus_one_in_llavas_summary_only() -> None:
-    assert review_summary([("x", (8.0, 4.0)), ("x", None)])["all"] == {
+    assert review_summary([("1", "x", (8.0, 4.0)), ("2", "x", None)])["all"] == {
         "ratio_percent": round(1.5 / 3.5 * 100, 1),
         "reference_x10": 35.0,
         "model_x10": 15.0,
     }
-    assert win_counts([("x", "lost"), ("x", None)])["all"]["win_rate_percent"] == 0
+    assert win_counts([("1", "x", "lost"), ("2", "x", None)])["all"]["win_rate_percent"] == 0
 
 
 def test_grades_and_preferences() -> None:
-    assert grade_counts([("ocr", ["A", "A", "D"])])["ocr"] == {"A": 2, "B": 0, "C": 0, "D": 1}
+    assert grade_counts([("1", "ocr", ["A", "A", "D"])])["ocr"] == {"A": 2, "B": 0, "C": 0, "D": 1}
     assert grade_credit(["A", "D"]) == 0.5
     rows = [{"first": "x", "second": "y", "choice": "second"}, {"first": "y", "second": "x", "choice": "tied"}]
-    assert preference_counts([("ocr", rows)])["all"] == {"x": 0, "y": 1, "tied": 1, "both_bad": 0}
+    assert preference_counts([("1", "ocr", rows)])["all"] == {"x": 0, "y": 1, "tied": 1, "both_bad": 0}
 
 
 def small_data(folder: Path) -> Path:

@@ -130,7 +130,7 @@ def test_credit_is_what_the_score_is_made_of(name: str, scorer: str) -> None:
     benchmark, predictions = opened(name)
     score = benchmark.score(predictions, scorer)
     credits = [one.credit for one in score.parsed.values() if one.credit is not None]
-    assert set(score.parsed) <= {item.id for item in benchmark.items()}
+    assert set(score.parsed) <= {item.id for item in benchmark.items_for(predictions)}
     assert all(0 <= credit <= 1 for credit in credits)
     if name == "gqa":
         right = [score.scores[tier]["accuracy"] * len(score.per_item[tier]) for tier in score.scores]
@@ -144,7 +144,7 @@ def test_credit_is_what_the_score_is_made_of(name: str, scorer: str) -> None:
 def test_the_parser_reads_what_the_usual_scorer_reads(name: str) -> None:
     benchmark, predictions = opened(name)
     score = benchmark.score(predictions)
-    items = {item.id: item for item in benchmark.items()}
+    items = {item.id: item for item in benchmark.items_for(predictions)}
     for one in predictions:
         answer = one.text["answer"] if isinstance(one.text, dict) else one.text
         assert benchmark.parse(items[one.id], answer) == score.parsed[one.id].value

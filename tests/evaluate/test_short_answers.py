@@ -14,6 +14,7 @@ from tuwen.chat.messages import Image, Text
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Prediction
 from tuwen.evaluate.benchmarks.textvqa import asked_in
+from tuwen.evaluate.score import score_files
 
 NAMES = ("vqav2", "gqa", "textvqa", "vizwiz", "chartqa", "docvqa")
 WORD = "Answer the question using a single word or phrase."
@@ -172,12 +173,6 @@ def test_without_ocr_words_the_style_says_so(tmp_path: Path) -> None:
         BENCHMARKS.get("textvqa")(tmp_path, "llava")
 
 
-def test_a_picture_that_is_missing_is_named_where_there_are_pictures(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    with pytest.raises(TuwenError, match=r"images/n1\.jpg: not found"):
-        opened("gqa", tmp_path).items()
-
-
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -259,7 +254,7 @@ def test_a_picture_that_is_missing_is_named_where_there_are_pictures(tmp_path: P
         (
             "vizwiz",
             lambda data: data["Annotations/val.json"].append(data["Annotations/val.json"][0]),
-            "record 2: image: VizWiz_val_00000001.jpg is there twice",
+            "record 2: image VizWiz_val_00000001.jpg is there twice",
         ),
         ("vizwiz", lambda data: data["Annotations/val.json"][0].pop("answer_type"), "answer_type: expected text"),
         ("chartqa", lambda data: data.clear(), "no questions of ChartQA"),
@@ -322,7 +317,7 @@ def test_whatever_stands_in_the_data_is_taken_or_refused_in_one_line(name: str, 
         (
             "textvqa",
             [{"question_id": "ab", "prompt": "How many?\n" + WORD, "text": "2"}],
-            "no question 'how many\\?' about picture ab",
+            "1 predictions are for no question of .*, the first is ab: how many\\?",
         ),
         ("textvqa", [{"question_id": "ab", "prompt": "What brand?", "text": "2"}], "not of a form that LLaVA's"),
         ("vizwiz", [{"image": "VizWiz_val_00000001.jpg", "answerable": "no"}], "expected a number from 0 to 1"),
@@ -330,7 +325,7 @@ def test_whatever_stands_in_the_data_is_taken_or_refused_in_one_line(name: str, 
         (
             "chartqa",
             [{"imgname": "a.png", "query": "How much?", "answer": "1"}],
-            "no question 'How much.' about a.png",
+            "1 predictions are for no question of .*, the first is a.png: How much.",
         ),
         ("docvqa", [{"questionId": 9, "answer": ["ACME"]}], "expected a text"),
         ("gqa", [{"questionId": "2", "prediction": "blue"}], "no prediction is for a question of"),
@@ -435,3 +430,31 @@ def test_the_command_prints_json_a_table_or_what_is_wrong(tmp_path: Path) -> Non
     assert "Qwen-VL" in table
     given.write_text("[]", encoding="utf-8")
     assert "items without a prediction (9)" in refused(*arguments)
+
+
+def test_all_of_gqa_may_lie_in_the_folder_of_which_testdev_is_asked(tmp_path: Path) -> None:
+    opened("gqa", tmp_path)
+    # Files of questions1.2.zip that nobody asked about: a million questions each, which are not even read.
+    for other in ("val_all_questions", "train_balanced_questions", "test_all_questions", "submission_all_questions"):
+        (tmp_path / f"{other}.json").write_text("{", encoding="utf-8")
+    (tmp_path / "train_all_questions").mkdir()
+    assert [item.id for item in BENCHMARKS.get("gqa")(tmp_path).items()] == ["1"]
+    predictions = tmp_path / "testdev_predictions.json"
+    predictions.write_text(json.dumps([{"questionId": "1", "prediction": "blue"}]), encoding="utf-8")
+    result = score_files("gqa", tmp_path, [predictions])
+    assert result.coverage.whole
+    assert set(result.score.scores) == {"testdev"}
+
+
+def test_tiers_of_gqa_are_scored_that_there_are_predictions_for(tmp_path: Path) -> None:
+    opened("gqa", tmp_path)
+    val = {"2": {**QUESTION, "entailed": ["3"]}, "3": {**QUESTION, "isBalanced": False}}
+    (tmp_path / "val_all_questions.json").write_text(json.dumps(val), encoding="utf-8")
+    predictions = tmp_path / "predictions.jsonl"
+    for tiers, ids in ((["val"], "23"), (["testdev", "val"], "123"), (["testdev"], "1")):
+        predictions.write_text("".join(json.dumps({"id": one, "answer": "blue"}) + "\n" for one in ids))
+        result = score_files("gqa", tmp_path, [predictions])
+        assert (list(result.score.scores), [item.id for item in result.items]) == (tiers, list(ids))
+    predictions.write_text(json.dumps({"id": "2", "answer": "blue"}) + "\n")
+    with pytest.raises(TuwenError, match=r"1 items without a prediction \(3\); give --partial"):
+        score_files("gqa", tmp_path, [predictions])

@@ -36,10 +36,9 @@ def command(
 ) -> None:
     """Measure a model on benchmarks; run again to go on where it stopped 评测, 可断点续跑."""
     from tuwen.config import TuwenError
-    from tuwen.evaluate.benchmark import Coverage
     from tuwen.evaluate.campaign import Campaign, evaluate
     from tuwen.evaluate.judge import Judge
-    from tuwen.evaluate.score import Scored, score_table
+    from tuwen.evaluate.score import HERE, SHUFFLED, score_table
 
     if judge_mode not in ("pair", "score"):
         raise TuwenError(f"--judge-mode {judge_mode}: choose one of pair, score")
@@ -63,5 +62,7 @@ def command(
     )
     console = Console()
     for result in evaluate(campaign, console):
-        scored = Scored(result.benchmark, result.scorer, result.score, Coverage())
-        console.print(score_table(scored))
+        measured = {HERE: (result.score, result.intervals)}
+        if result.blind is not None:
+            measured[SHUFFLED] = result.blind
+        console.print(score_table(result.benchmark, result.scorer, measured))

@@ -19,12 +19,16 @@ def command(
     scorer: Annotated[str | None, typer.Option("--scorer", help="Another scorer than the usual one 评分器.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Score what is there 允许不完整.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object 输出 JSON.")] = False,
+    with_intervals: Annotated[
+        bool, typer.Option("--intervals", help="In JSON too: 95 % of each figure 输出置信区间.")
+    ] = False,
 ) -> None:
     """Score the predictions of any system as the benchmark's official program does 只评分."""
-    from tuwen.evaluate.score import score_files, score_table
+    from tuwen.evaluate.score import HERE, score_files, score_table
 
     result = score_files(benchmark, data, predictions, scorer=scorer, partial=partial)
     if as_json:
-        print(json.dumps(result.to_dict(), ensure_ascii=False))
+        print(json.dumps(result.to_dict(with_intervals=with_intervals), ensure_ascii=False))
     else:
-        Console().print(score_table(result))
+        measured = {HERE: (result.score, result.intervals())}
+        Console().print(score_table(result.benchmark, result.scorer, measured, result.coverage))

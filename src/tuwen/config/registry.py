@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from tuwen.config.errors import TuwenError
@@ -67,9 +69,19 @@ class Registry:
             raise TuwenError(unknown_name(self.kind, name, self.names()))
         return self._components[name]
 
-    def _entry_points(self) -> dict[str, Any]:
-        group = "tuwen." + self.kind.replace(" ", "_")
-        return {point.name: point for point in entry_points(group=group)}
+    def _entry_points(self) -> Mapping[str, EntryPoint]:
+        return _installed("tuwen." + self.kind.replace(" ", "_"), tuple(sys.path))
+
+
+@cache
+def _installed(group: str, places: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """A group's entry points by name. To look into every installed package takes longer than a whole listing otherwise.
+
+    Args:
+        group: of entry points.
+        places: where packages are looked for, by which the answer is known again.
+    """
+    return {point.name: point for point in entry_points(group=group)}
 
 
 def unknown_name(kind: str, name: str, choices: list[str]) -> str:

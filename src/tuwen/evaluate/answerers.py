@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tuwen.config import TuwenError
 from tuwen.data.media import fetch
 from tuwen.evaluate.benchmark import Item
-from tuwen.vision import picture_size
+from tuwen.evaluate.files import and_others
+from tuwen.vision import PictureError, open_picture, picture_size
 
 if TYPE_CHECKING:
     from tuwen.data.endpoint.client import EndpointLimits
@@ -35,6 +36,27 @@ class Answerer(Protocol):
         """Answer all items in any order; ``take`` is called with items, answers and seconds, some at a time."""
 
 
+def picture_sizes(items: Sequence[Item]) -> dict[str, list[tuple[int, int]]]:
+    """Width and height in pixels of each item's pictures, by their headers.
+
+    Raises:
+        TuwenError: naming and counting the items with a picture that is none.
+    """
+    found: dict[str, list[tuple[int, int]]] = {}
+    broken: dict[str, PictureError] = {}
+    for item in items:
+        try:
+            found[item.id] = [picture_size(fetch(image)) for image in item.images]
+        except PictureError as error:
+            broken[item.id] = error
+    if broken:
+        first = next(iter(broken))
+        raise TuwenError(
+            f"{len(broken)} items with unreadable pictures: {first}{and_others([*broken])}: {broken[first]}"
+        )
+    return found
+
+
 class LocalAnswerer:
     """A model in this process, greedy, in batches of similar length; answers in fp32 are those given one by one.
 
@@ -56,10 +78,14 @@ class LocalAnswerer:
         """The longest first, so that what does not fit into memory shows at once."""
         from tuwen.infer import Prompt
 
-        for batch in self._batches(sorted(items, key=self._length, reverse=True)):
+        sizes = picture_sizes(items)
+        for batch in self._batches(sorted(items, key=lambda item: self._length(item, sizes[item.id]), reverse=True)):
             started = time.monotonic()
             prompts = [Prompt(item.messages, item.images) for item in batch]
-            answers = self.vlm.generate(prompts, batch_size=len(batch), greedy=True, max_new_tokens=batch[0].tokens)
+            try:
+                answers = self.vlm.generate(prompts, batch_size=len(batch), greedy=True, max_new_tokens=batch[0].tokens)
+            except PictureError as error:
+                raise TuwenError(f"item {_broken(batch)}: {error}") from None
             seconds = (time.monotonic() - started) / len(batch)
             take(
                 [
@@ -68,11 +94,11 @@ class LocalAnswerer:
                 ]
             )
 
-    def _length(self, item: Item) -> tuple[int, int]:
+    def _length(self, item: Item, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
         """By the tokens of the answer, which a batch shares, and about those of the prompt."""
         text = sum(len(message.text) for message in item.messages)
         count = getattr(self.vlm.processor, "num_image_tokens", None)
-        pictures = sum(count(*picture_size(fetch(image))) for image in item.images) if count else 0
+        pictures = sum(count(*size) for size in sizes) if count else 0
         return item.tokens, text + pictures
 
     def _batches(self, ordered: Sequence[Item]) -> Iterator[list[Item]]:
@@ -84,6 +110,17 @@ class LocalAnswerer:
             batch.append(item)
         if batch:
             yield batch
+
+
+def _broken(batch: Sequence[Item]) -> str:
+    """The first item of a batch with a picture that cannot be decoded."""
+    for item in batch:
+        try:
+            for image in item.images:
+                open_picture(fetch(image))
+        except PictureError:
+            return item.id
+    return batch[0].id
 
 
 class EndpointAnswerer:
@@ -114,6 +151,7 @@ class EndpointAnswerer:
 
     def answer(self, items: Sequence[Item], take: Take) -> None:
         """Several at a time."""
+        picture_sizes(items)
         asyncio.run(self._answer(items, take))
 
     async def _answer(self, items: Sequence[Item], take: Take) -> None:
@@ -124,9 +162,11 @@ class EndpointAnswerer:
 
             async def ask(item: Item) -> tuple[Given, float]:
                 started = time.monotonic()
-                chat = endpoint_messages(item.messages, item.images)
                 try:
+                    chat = endpoint_messages(item.messages, item.images)
                     reply = await endpoint.chat(chat, temperature=0, max_tokens=item.tokens)
+                except PictureError as error:
+                    raise TuwenError(f"item {item.id}: {error}") from None
                 except RequestError as error:
                     raise TuwenError(f"{self.url}: item {item.id}: {error}; run again to go on") from None
                 given = (reply.text, reply.finish_reason, reply.usage.completion)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tuwen.chat.messages import Message
 from tuwen.config import Registry, TuwenError, unknown_name
 from tuwen.data.sample import Picture
-from tuwen.evaluate.intervals import Resample
 
 _HERE = "tuwen.evaluate.benchmarks"
 BENCHMARKS = Registry(
@@ -104,13 +104,13 @@ class Parsed:
 class Score:
     """What a scorer gives.
 
+    Figures that are made with ``figures`` have intervals; others are numbers without one.
+
     Attributes:
         scores: figures under the names and in the structure of the official program.
         per_item: its verdicts, as far as it has any.
         parsed: of each item; for intervals, tables and leafing through errors.
         headline: the figures that people quote, by the names they have in papers.
-        resample: gives the headline's figures for other shares of the clusters, where they are no plain means of the
-            credits; see ``intervals``.
         subtasks: figures of parts that people quote too, by the names of the items' categories.
     """
 
@@ -119,7 +119,6 @@ class Score:
     parsed: Mapping[str, Parsed]
     headline: Mapping[str, float]
     subtasks: Mapping[str, float] = field(default_factory=dict)
-    resample: Resample | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +145,9 @@ class Benchmark(ABC):
         data: folder with the data in its official form.
         style: how questions are put, one of ``styles``.
 
+    Attributes:
+        partial: whether what has no prediction is left out where the official program would stop (``--partial``).
+
     Raises:
         TuwenError: naming the file, column or item that is missing or wrong.
     """
@@ -158,6 +160,9 @@ class Benchmark(ABC):
     homepage: ClassVar[str]
     # Path in the data folder → what it is.
     files: ClassVar[Mapping[str, str]]
+    # Folders of pictures in the data folder. Scoring takes none, so that a folder need not be there; one that is there
+    # must be whole.
+    picture_folders: ClassVar[tuple[str, ...]] = ()
     # Styles of prompts, the usual one first.
     styles: ClassVar[tuple[str, ...]] = ("llava",)
     published: ClassVar[tuple[Published, ...]] = ()
@@ -168,17 +173,22 @@ class Benchmark(ABC):
 
     def __init__(self, data: Path, style: str | None = None) -> None:
         self.data = data
+        self.partial = False
         self.style = style or self.styles[0]
         if self.style not in self.styles:
             raise TuwenError(unknown_name("prompt style", self.style, list(self.styles)))
 
     @abstractmethod
     def items(self) -> Sequence[Item]:
-        """All items in the benchmark's order; pictures are not opened.
+        """All items in the benchmark's order; pictures are not opened and need not be there.
 
         Raises:
             TuwenError: naming the file, column or item that is missing or wrong.
         """
+
+    def items_for(self, predictions: Sequence[Prediction]) -> Sequence[Item]:
+        """The items that such predictions answer: all, but for benchmarks of several parts that are scored apart."""
+        return self.items()
 
     @property
     @abstractmethod
@@ -236,16 +246,18 @@ class Coverage:
         missing: items without a prediction.
         unknown: predictions without an item.
         doubled: items with more than one prediction.
+        pictures: that are not there, though their folder is.
     """
 
     missing: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
-        """Whether every item has exactly one prediction, and nothing is left over."""
-        return not (self.missing or self.unknown or self.doubled)
+        """Whether every item has exactly one prediction, nothing is left over, and no picture is missing."""
+        return not (self.missing or self.unknown or self.doubled or self.pictures)
 
     def __str__(self) -> str:
         said = [
@@ -254,10 +266,26 @@ class Coverage:
                 ("items without a prediction", self.missing),
                 ("predictions for no item", self.unknown),
                 ("items with several predictions", self.doubled),
+                ("pictures that are not there", self.pictures),
             )
             if ids
         ]
         return "; ".join(said) or "every item has one prediction"
+
+
+def missing_pictures(items: Iterable[Item], folders: Iterable[Path] | None = None) -> list[str]:
+    """Pictures of items that are files and not there.
+
+    Args:
+        items: some.
+        folders: only what belongs into one of these is looked for, where they are there; everywhere unless given.
+    """
+    paths = dict.fromkeys(image for item in items for image in item.images if isinstance(image, Path))
+    if folders is not None:
+        here = [folder for folder in folders if folder.is_dir()]
+        paths = {path: None for path in paths if any(path.is_relative_to(folder) for folder in here)}
+    # Unlike a path's own method, this takes a name that no file can have for one that is not there.
+    return [str(path) for path in paths if not isfile(path)]
 
 
 def coverage(items: Iterable[str], predictions: Iterable[Prediction]) -> Coverage:

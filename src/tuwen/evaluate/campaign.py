@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tuwen.config import TuwenError
 from tuwen.evaluate.answerers import ENDPOINT, Answerer, EndpointAnswerer, LocalAnswerer
-from tuwen.evaluate.benchmark import Benchmark, Item
+from tuwen.evaluate.benchmark import MOST_NAMED, Benchmark, Item, missing_pictures
 from tuwen.evaluate.judge import Judge
 from tuwen.evaluate.records import RecordLog
 from tuwen.evaluate.results_page import write_results
@@ -119,10 +119,19 @@ def _answer(
             if RecordLog(folder, kind).count() >= len(items) and answerer is None:
                 # A run that is whole needs no model; scoring notices what does not belong to it.
                 continue
+            _require_pictures(benchmark, items)
             # Loaded when the first question is to be asked.
             answerer = answerer or open_answerer(campaign)
             asked = display.watcher(benchmark.name) if display else None
             ask(benchmark, items, answerer, folder, kind=kind, process=process, asked=asked)
+
+
+def _require_pictures(benchmark: Benchmark, items: Sequence[Item]) -> None:
+    """Refuse to ask before all pictures are there: what is asked without them would have to be asked again."""
+    missing = missing_pictures(items)
+    if missing:
+        named = ", ".join(missing[:MOST_NAMED]) + (", …" if len(missing) > MOST_NAMED else "")
+        raise TuwenError(f"{benchmark.data}: {benchmark.name}: {len(missing)} pictures are not there: {named}")
 
 
 def open_answerer(campaign: Campaign) -> Answerer:

@@ -89,12 +89,12 @@ def difference_table(differences: Sequence[Difference], first: Path, second: Pat
         table.add_column(heading, justify="left" if heading == "benchmark" else "right")
     for one in differences:
         sure = one.change.low > 0 or one.change.high < 0
-        colour = "" if not sure else "[green]" if one.change.mean > 0 else "[red]"
+        colour = "" if not sure else "[green]" if one.change.value > 0 else "[red]"
         table.add_row(
             one.benchmark,
             f"{100 * one.first:.2f}",
             f"{100 * one.second:.2f}",
-            f"{colour}{100 * one.change.mean:+.2f}",
+            f"{colour}{100 * one.change.value:+.2f}",
             f"{100 * one.change.low:+.2f} … {100 * one.change.high:+.2f}",
             f"{one.items:,}",
             str(one.better),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tuwen.config import TuwenError
-from tuwen.evaluate.benchmark import Prediction
+from tuwen.data.storage import written_whole
+from tuwen.evaluate.benchmark import MOST_NAMED, Prediction
 
-TEXT_KEYS = ("answer", "text", "prediction", "output", "response")
+# Predictions in Tuwen's own form, in a folder of them.
+OWN_FILE = "predictions.jsonl"
+Of = TypeVar("Of")
 
 
 def require(path: Path, what: str) -> Path:
@@ -118,3 +121,119 @@ def value(record: dict[str, Any], *keys: str, where: str) -> Any:
         if key in record:
             return record[key]
     raise TuwenError(f"{where}: {' or '.join(keys)}: this key is required and missing")
+
+
+def by_id(found: Iterable[tuple[str, str, Of]], what: str) -> dict[str, Of]:
+    """What data holds, by id.
+
+    Args:
+        found: where each stands, its id, and it itself.
+        what: it is called, in messages.
+
+    Raises:
+        TuwenError: naming and counting ids that are there twice.
+    """
+    kept: dict[str, Of] = {}
+    again: dict[str, str] = {}
+    for where, name, one in found:
+        if name in kept:
+            again.setdefault(name, where)
+        kept.setdefault(name, one)
+    if again:
+        name, where = next(iter(again.items()))
+        raise TuwenError(f"{where}: {what} {name} is there twice{and_others([*again])}")
+    return kept
+
+
+def and_others(names: Sequence[str]) -> str:
+    """Names besides the first one, which has been said, for the end of a message; nothing where there are none."""
+    shown = ", ".join(names[1 : 1 + MOST_NAMED]) + (", …" if len(names) > 1 + MOST_NAMED else "")
+    return f", and {len(names) - 1} others ({shown})" if len(names) > 1 else ""
+
+
+def prediction_paths(files: Sequence[Path], rows: Sequence[Sequence[str]]) -> list[Path]:
+    """The files to read: those that were given, and in place of a folder those of it that are known by name.
+
+    Args:
+        files: files or folders.
+        rows: names; of each row the first that is there is read.
+
+    Raises:
+        TuwenError: for a file that is not there, and a folder without any of the names.
+    """
+    paths = []
+    for path in files:
+        if not path.is_dir():
+            paths.append(require(path, "predictions"))
+            continue
+        found = [next((path / name for name in row if (path / name).is_file()), None) for row in rows]
+        here = list(dict.fromkeys(one for one in found if one is not None))
+        if not here:
+            names = ", ".join(dict.fromkeys(name for row in rows for name in row))
+            raise TuwenError(f"{path}: no predictions; expected {names}")
+        paths += here
+    return paths
+
+
+def numbered(path: Path, what: str = "predictions") -> list[tuple[str, dict[str, Any]]]:
+    """A file's records, each with the words that say where it is."""
+    return [(f"{path}: record {number}", record) for number, record in enumerate(read_records(path, what), start=1)]
+
+
+def listed(data: Any, key: str, path: Path) -> list[dict[str, Any]]:
+    """The records under a key of a JSON file.
+
+    Raises:
+        TuwenError: when there is no such list, or it holds something else.
+    """
+    records = data.get(key) if isinstance(data, dict) else None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise TuwenError(f"{path}: {key}: expected a list of records under this key")
+    return records
+
+
+def text(record: Mapping[str, Any], key: str, where: str) -> str:
+    """A text of a record.
+
+    Raises:
+        TuwenError: when it is missing or something else.
+    """
+    found = record.get(key)
+    if not isinstance(found, str):
+        raise TuwenError(f"{where}: {key}: expected text, found {type(found).__name__}")
+    return found
+
+
+def texts(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    """References of a record: texts, or records of a text under ``answer``.
+
+    Raises:
+        TuwenError: when there is none, or one is something else.
+    """
+    found = record.get(key)
+    if not isinstance(found, list) or not found:
+        raise TuwenError(f"{where}: {key}: expected a list of answers, found {type(found).__name__}")
+    answers = []
+    for one in found:
+        answer = one.get("answer") if isinstance(one, dict) else one
+        if not isinstance(answer, str):
+            raise TuwenError(f"{where}: {key}: expected texts, found {type(answer).__name__}")
+        answers.append(answer)
+    return tuple(answers)
+
+
+def official_id(name: str) -> int | str:
+    """An id as official files hold it: a whole number where it is one."""
+    return int(name) if name.isascii() and name.isdigit() else name
+
+
+def write_records(path: Path, records: Iterable[Mapping[str, Any]], *, lines: bool = False) -> Path:
+    """Write records as a JSON list, or one a line.
+
+    In ASCII: some official programs open files in whatever encoding the machine has.
+    """
+    rows = (json.dumps(record) for record in records)
+    content = "".join(row + "\n" for row in rows) if lines else "[\n" + ",\n".join(rows) + "\n]\n"
+    with written_whole(path) as partial:
+        partial.write_text(content, encoding="ascii")
+    return path

@@ -27,8 +27,7 @@ from tuwen.data.endpoint.picture_messages import picture_url
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import Item
 from tuwen.evaluate.benchmarks._judged_files import CHOICES
-from tuwen.evaluate.benchmarks._short_answers import official_id
-from tuwen.evaluate.files import read_json_lines
+from tuwen.evaluate.files import official_id, read_json_lines
 from tuwen.evaluate.scoring.judge_replies import GRADES
 from tuwen.vision.pictures import PictureError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from tuwen.data.looking.page import jpeg, write_page
 from tuwen.data.media import fetch
 from tuwen.evaluate.benchmark import Item
+from tuwen.evaluate.intervals import Interval
 from tuwen.evaluate.run import Result
 from tuwen.vision import PictureError, open_picture
 
@@ -20,6 +21,7 @@ MOST_SHOWN = 400
 THUMBNAIL = 224
 RADAR, MIDDLE, REACH = 420, 210, 140
 FEWEST_AXES = 5
+OURS = "本次 this model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +54,25 @@ def write_results(results: Sequence[Result], out: Path, model: str) -> None:
     write_page(out, "tuwen.evaluate", "results.html.jinja", model=model, sections=sections, data=data)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A system's figures in a table.
+
+    Attributes:
+        name: of the system.
+        cells: figures with their intervals, both None where there is none.
+        source: where they were published; empty for what was measured here.
+        kind: how the row looks.
+    """
+
+    name: str
+    cells: Sequence[tuple[float | None, Interval | None]]
+    source: str = ""
+    kind: str = ""
+
+
 def _section(result: Result) -> dict[str, Any]:
     benchmark, score = result.benchmark, result.score
-    names = list(score.headline)
-    rows: list[tuple[str, list[float | None], str, str]] = [
-        ("本次 this model", [score.headline[name] for name in names], "", "here")
-    ]
-    if result.blind is not None:
-        rows.append(("打乱图片 blind", [result.blind.headline.get(name) for name in names], "", "blind"))
-    for published in benchmark.published:
-        values = [published.values.get(name) for name in names]
-        if any(value is not None for value in values):
-            source = published.source + (f" · {published.note}" if published.note else "")
-            rows.append((published.system, values, source, ""))
     unread = sum(parsed.value is None for parsed in score.parsed.values())
     cut = sum(record.finish_reason == "length" for record in result.records.values())
     return {
@@ -77,15 +85,46 @@ def _section(result: Result) -> dict[str, Any]:
         "items": len(result.items),
         "unread": unread,
         "cut": cut,
-        "names": names,
-        "headline": [result.headline.get(name) for name in names],
-        "rows": rows,
-        "whole": result.intervals.get(""),
+        "names": list(score.headline),
+        "rows": _rows(result),
+        "whole": result.intervals.credits.get(""),
+        "subtasks": _subtasks(result),
         "categories": _categories(result),
+        "figures": list(_figures(score.scores, result.intervals.scores)),
         "radar": radar(result),
         "cards": _cards(result),
         "shown": min(len(result.items), MOST_SHOWN),
     }
+
+
+def _rows(result: Result) -> list[Row]:
+    """The figures that people quote: of this model, blind, and published ones."""
+    names = list(result.score.headline)
+    measured = [(OURS, result.score, result.intervals, "here")]
+    if result.blind is not None:
+        measured.append(("打乱图片 blind", *result.blind, "blind"))
+    rows = [
+        Row(name, [(score.headline.get(one), known.headline.get(one)) for one in names], kind=kind)
+        for name, score, known, kind in measured
+    ]
+    for published in result.benchmark.published:
+        if any(name in published.values for name in names):
+            source = published.source + (f" · {published.note}" if published.note else "")
+            rows.append(Row(published.system, [(published.values.get(name), None) for name in names], source))
+    return rows
+
+
+def _subtasks(result: Result) -> dict[str, Any] | None:
+    """A row for each subtask, a column for each system that has published figures of all; None without subtasks."""
+    ours = result.score.subtasks
+    if not ours:
+        return None
+    others = [one for one in result.benchmark.published if all(name in one.values for name in ours)]
+    rows = [
+        (name, value, result.intervals.subtasks.get(name), [one.values[name] for one in others])
+        for name, value in ours.items()
+    ]
+    return {"systems": [one.system for one in others], "rows": rows}
 
 
 def _categories(result: Result) -> list[dict[str, Any]]:
@@ -94,7 +133,7 @@ def _categories(result: Result) -> list[dict[str, Any]]:
     for item in result.items:
         members.setdefault(item.category, []).append(item)
     rows = []
-    for name, interval in result.intervals.items():
+    for name, interval in result.intervals.credits.items():
         if not name:
             continue
         ids = [item.id for item in members[name]]
@@ -103,13 +142,23 @@ def _categories(result: Result) -> list[dict[str, Any]]:
     return rows
 
 
+def _figures(scores: Mapping[str, Any], known: Mapping[str, Any], place: str = "") -> Iterator[tuple[Any, ...]]:
+    """All that the scorer reports: name, figure and interval."""
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            yield from _figures(value, known.get(name, {}), f"{place}{name} · ")
+        elif value is not None:
+            shown = f"{value:.4g}" if isinstance(value, float) and abs(value) < 1000 else str(value)
+            yield f"{place}{name}", shown, known.get(name)
+
+
 def radar(result: Result) -> dict[str, Any] | None:
     """Subtasks on the axes of a radar, each as a part of the highest figure there; None without enough of them."""
     ours = result.score.subtasks
     axes = [name for name in ours if any(name in published.values for published in result.benchmark.published)]
     if len(axes) < FEWEST_AXES:
         return None
-    systems: list[tuple[str, Mapping[str, float]]] = [("本次 this model", ours)]
+    systems: list[tuple[str, Mapping[str, float]]] = [(OURS, ours)]
     systems += [
         (published.system, published.values)
         for published in result.benchmark.published

@@ -20,7 +20,7 @@ from tuwen.data.storage import written_whole
 from tuwen.evaluate.answerers import Answerer, Given
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Prediction, Score
 from tuwen.evaluate.benchmarks._judged import Judged
-from tuwen.evaluate.intervals import Interval, bootstrap, bootstrap_figures
+from tuwen.evaluate.intervals import Intervals, ends, ends_of, intervals
 from tuwen.evaluate.judge import Judge, judge_answers
 from tuwen.evaluate.records import Record, RecordLog, images_digest, left_to_ask, prompt_hash
 
@@ -30,8 +30,6 @@ SETTINGS = "run.json"
 VERDICTS = "verdicts.jsonl"
 # Between looks at what other processes have done.
 POLL_SECONDS = 0.5
-# Official programs round to two decimals.
-SAME = 0.005001
 Asked = Callable[[str, int, int], None]
 
 
@@ -63,9 +61,8 @@ class Result:
         items: all of them.
         records: the answers by item.
         score: by that scorer.
-        intervals: of the mean credit of all items, and of each category.
-        headline: intervals of the figures that people quote, where they can be had.
-        blind: the score with pictures of other items; None where it was not asked for.
+        intervals: of all its figures.
+        blind: the score with pictures of other items, and its intervals; None where it was not asked for.
     """
 
     benchmark: Benchmark
@@ -73,9 +70,8 @@ class Result:
     items: Sequence[Item]
     records: dict[str, Record]
     score: Score
-    intervals: dict[str, Interval]
-    headline: dict[str, Interval]
-    blind: Score | None
+    intervals: Intervals
+    blind: tuple[Score, Intervals] | None
 
 
 def find_data(name: str, data: Path, several: bool) -> Path:
@@ -226,8 +222,7 @@ def score_records(benchmark: Benchmark, folder: Path, judge: Judge | None = None
         records=records,
         score=score,
         intervals=intervals(items, score),
-        headline=headline_intervals(items, score),
-        blind=blind,
+        blind=None if blind is None else (blind, intervals(items, blind)),
     )
     benchmark.write_predictions(predictions, folder / "official")
     _write(folder / "predictions.jsonl", "".join(_line(one) for one in predictions))
@@ -257,47 +252,6 @@ def _write(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def intervals(items: Sequence[Item], score: Score) -> dict[str, Interval]:
-    """Mean credit with its interval, of all items (under the empty name) and of each category."""
-    chosen: dict[str, list[Item]] = {"": []}
-    for item in items:
-        if item.id in score.parsed and score.parsed[item.id].credit is not None:
-            chosen[""].append(item)
-            if item.category:
-                chosen.setdefault(item.category, []).append(item)
-    return {
-        name: bootstrap(
-            [float(score.parsed[item.id].credit or 0) for item in members],
-            [item.cluster or item.id for item in members],
-        )
-        for name, members in chosen.items()
-        if members
-    }
-
-
-def headline_intervals(items: Sequence[Item], score: Score) -> dict[str, Interval]:
-    """Intervals of the figures that people quote, where they can be had.
-
-    These are figures that are the mean credit in per cent, or the sum of all credits, of all items or of the category
-    whose name they bear, and those that say how they are computed from clusters.
-    """
-    known = intervals(items, score)
-    found = {}
-    for name, value in score.headline.items():
-        for category in ("", name):
-            mean = known.get(category)
-            count = sum(1 for item in items if category in ("", item.category))
-            scales = (100, count) if mean is not None else ()
-            scale = next((scale for scale in scales if mean and abs(value - scale * mean.mean) < SAME), None)
-            if mean is not None and scale is not None:
-                found[name] = Interval(value, scale * mean.low, scale * mean.high)
-                break
-    if score.resample is None:
-        return found
-    clusters = list(dict.fromkeys(item.cluster or item.id for item in items))
-    return {**bootstrap_figures(score.headline, clusters, score.resample), **found}
-
-
 def summary(result: Result) -> dict[str, Any]:
     """A result as JSON: scores, intervals, parse failures, what it was blind."""
     score, benchmark = result.score, result.benchmark
@@ -309,15 +263,17 @@ def summary(result: Result) -> dict[str, Any]:
         "parser_version": benchmark.parser_version,
         "items": len(result.items),
         "headline": dict(score.headline),
-        "headline_intervals": {name: [one.low, one.high] for name, one in result.headline.items()},
+        "headline_intervals": ends(result.intervals.headline),
         "scores": score.scores,
-        "intervals": {
-            name or "all": {"mean": one.mean, "low": one.low, "high": one.high}
-            for name, one in result.intervals.items()
+        "score_intervals": ends(result.intervals.scores),
+        "credits": {
+            name or "all": {"mean": one.value, "interval": ends_of(one)}
+            for name, one in result.intervals.credits.items()
         },
         "parse_failures": unread,
         "cut_off": [name for name, record in result.records.items() if record.finish_reason == "length"],
-        "blind": None if result.blind is None else dict(result.blind.headline),
+        "blind": None if result.blind is None else dict(result.blind[0].headline),
+        "blind_intervals": None if result.blind is None else ends(result.blind[1].headline),
         "per_item": score.per_item,
     }
 

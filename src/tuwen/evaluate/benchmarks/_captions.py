@@ -18,16 +18,20 @@ from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import Benchmark, Item, Parsed, Prediction, Score
 from tuwen.evaluate.benchmarks._picture_paths import PicturePaths
 from tuwen.evaluate.benchmarks._replies import require_known, text_of
-from tuwen.evaluate.benchmarks._short_answers import (
+from tuwen.evaluate.files import (
     OWN_FILE,
+    and_others,
+    by_id,
     listed,
     numbered,
     official_id,
+    own_predictions,
     prediction_paths,
+    read_json,
     text,
+    value,
     write_records,
 )
-from tuwen.evaluate.files import own_predictions, read_json, value
 from tuwen.evaluate.scoring import characters, ptb
 from tuwen.evaluate.scoring.captions import caption_scores
 
@@ -57,8 +61,6 @@ class Captions(Benchmark):
 
     # Files with references, of which the first that is there is read.
     references: ClassVar[tuple[str, ...]]
-    # Folders of pictures.
-    folders: ClassVar[tuple[str, ...]]
 
     styles = tuple(PROMPTS)
 
@@ -81,15 +83,18 @@ class Captions(Benchmark):
         if path is None:
             raise TuwenError(f"{self.data}: no references; expected {' or '.join(self.references)}")
         data = read_json(path, f"references of {self.title} in COCO's layout")
-        rows = _karpathy(data, path) if isinstance(data, list) else _coco(data, path)
-        pictures = PicturePaths(self.data, *self.folders)
-        found: dict[str, Captioned] = {}
-        for name, written, references in rows:
-            if name in found:
-                raise TuwenError(f"{path}: image {name} is there twice")
-            if not references:
-                raise TuwenError(f"{path}: image {name} has no caption")
-            found[name] = Captioned(name, pictures.find(written), tuple(references))
+        rows = list(_karpathy(data, path) if isinstance(data, list) else _coco(data, path))
+        pictures = PicturePaths(self.data, [self.data / folder for folder in self.picture_folders])
+        bare = [name for name, _, references in rows if not references]
+        if bare:
+            raise TuwenError(f"{path}: image {bare[0]} has no caption{and_others(bare)}")
+        found = by_id(
+            (
+                (str(path), name, Captioned(name, pictures.find(written), tuple(references)))
+                for name, written, references in rows
+            ),
+            "image",
+        )
         if not found:
             raise TuwenError(f"{path}: no pictures")
         return found
@@ -133,7 +138,7 @@ class Captions(Benchmark):
         require_known((one.id for one in predictions), self.captioned, self.name)
         given: dict[str, str] = {}
         for prediction in predictions:
-            if prediction.id in given:
+            if prediction.id in given and not self.partial:
                 raise TuwenError(
                     f"{self.name}: image {prediction.id} has several captions: the COCO caption program takes one"
                 )
@@ -144,7 +149,7 @@ class Captions(Benchmark):
         known = iter(tokenise([caption for one in asked for caption in one.references]))
         references = [[next(known) for _ in one.references] for one in asked]
         made = tokenise([given[one.id] for one in asked])
-        found = caption_scores(made, references)
+        found = caption_scores(made, references, [one.id for one in asked])
         return Score(
             scores=found.total,
             per_item={one.id: scores for one, scores in zip(asked, found.each, strict=True)},

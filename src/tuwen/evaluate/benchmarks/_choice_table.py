@@ -15,7 +15,7 @@ from pathlib import Path
 from tuwen.config import TuwenError
 from tuwen.data.containers.base import CONTAINERS
 from tuwen.data.sample import Picture, Stored
-from tuwen.evaluate.files import require
+from tuwen.evaluate.files import and_others, by_id, require
 from tuwen.evaluate.scoring.circular import STEP
 from tuwen.evaluate.scoring.table_cells import MISSING, as_pandas_reads
 
@@ -108,20 +108,19 @@ class ChoiceFile:
             TuwenError: naming the column or row that is missing or wrong.
         """
         records = read_cells(self.path)
-        for column in NEEDED:
-            if not any(column in record for record in records):
-                raise TuwenError(f"{self.path}: column {column}: this column is required and missing")
+        missing = [column for column in NEEDED if not any(column in record for record in records)]
+        if missing:
+            raise TuwenError(
+                f"{self.path}: column {missing[0]}: this column is required and missing{and_others(missing)}"
+            )
         letters = [letter for letter in string.ascii_uppercase if any(letter in record for record in records)]
         read = {letter: as_pandas_reads([record.get(letter) for record in records]) for letter in letters}
-        rows: dict[str, Row] = {}
-        cells: dict[str, str] = {}
-        for number, record in enumerate(records):
-            where = f"{self.path}: row {number + 1}"
+        places = ((f"{self.path}: row {number}", record) for number, record in enumerate(records, start=1))
+        kept = by_id(((where, _index(record, where), (where, record)) for where, record in places), "index")
+        cells = {index: record.pop("image", "") for index, (_, record) in kept.items()}
+        rows = {}
+        for number, (index, (where, record)) in enumerate(kept.items()):
             options = {letter: text for letter in letters if (text := read[letter][number]) is not None}
-            index = _index(record, where)
-            if index in rows:
-                raise TuwenError(f"{where}: index {index} is there twice")
-            cells[index] = record.pop("image", "")
             rows[index] = _row(int(index), record, letters, options, where)
         return _with_pictures(rows, cells, self.path)
 
@@ -173,13 +172,10 @@ def _row(index: int, record: Mapping[str, str], letters: Sequence[str], options:
 
 
 def _with_pictures(rows: Mapping[str, Row], cells: Mapping[str, str], path: Path) -> dict[str, Row]:
-    pictures: dict[str, Picture] = {}
-    for index, cell in cells.items():
-        if len(cell) > LONGEST_REFERENCE:
-            left = cell.encode().translate(None, _BASE64).decode()
-            if left not in _PADDING or not cell.endswith(left) or len(cell) % 4:
-                raise TuwenError(f"{path}: index {index}: image: not base64")
-            pictures[index] = Stored(f"data:;base64,{cell}")
+    pictures = {index: Stored(f"data:;base64,{cell}") for index, cell in cells.items() if len(cell) > LONGEST_REFERENCE}
+    broken = [index for index in pictures if not _is_base64(cells[index])]
+    if broken:
+        raise TuwenError(f"{path}: index {broken[0]}: image: not base64{and_others(broken)}")
     found = {}
     for index, row in rows.items():
         cell = cells[index]
@@ -189,3 +185,9 @@ def _with_pictures(rows: Mapping[str, Row], cells: Mapping[str, str], path: Path
             raise TuwenError(f"{path}: index {index}: image: {said}; expected a picture as base64")
         found[index] = replace(row, picture=picture)
     return found
+
+
+def _is_base64(cell: str) -> bool:
+    """Whether a cell is base64 by its signs and length; nothing is decoded, for tables have gigabytes of it."""
+    left = cell.encode().translate(None, _BASE64).decode()
+    return left in _PADDING and cell.endswith(left) and len(cell) % 4 == 0

@@ -12,12 +12,13 @@ from typing import ClassVar
 
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
+from tuwen.data.sample import Picture
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import Benchmark, Item, Parsed, Prediction, Score
 from tuwen.evaluate.benchmarks._choice_table import ChoiceFile, Row, read_cells
 from tuwen.evaluate.benchmarks._replies import in_order, read_replies, require_known, text_of
-from tuwen.evaluate.benchmarks._short_answers import prediction_paths
-from tuwen.evaluate.files import only
+from tuwen.evaluate.figures import count, mean, percent
+from tuwen.evaluate.files import only, prediction_paths
 from tuwen.evaluate.scoring.choice_letters import EXTRACTIONS, Extraction, vlmevalkit_v0_2
 from tuwen.evaluate.scoring.circular import (
     ABBREVIATIONS,
@@ -39,6 +40,7 @@ Verdicts = Callable[[Mapping[int, Sequence[Chosen]]], Mapping[int, bool]]
 class CircularChoice(Benchmark):
     """A benchmark whose items are the rows of a table."""
 
+    homepage = "https://github.com/open-compass/MMBench"
     # The last line of a prompt in LLaVA's style, and what stands before the options in CodeFuse-VLM's.
     direct: ClassVar[str]
     choose: ClassVar[str] = ""
@@ -56,6 +58,8 @@ class CircularChoice(Benchmark):
     def _items(self) -> list[Item]:
         # Qwen-VL's evaluation does not number its pictures.
         image = Image("") if self.style == "qwen" else Image()
+        # Several questions may be about one picture, which the table then holds several times.
+        clusters: dict[Picture, str] = {}
         return [
             Item(
                 id=name,
@@ -63,7 +67,7 @@ class CircularChoice(Benchmark):
                 images=(row.picture,),
                 reference=row.answer,
                 category=row.category or "",
-                cluster=str(row.first),
+                cluster=clusters.setdefault(self.rows.get(str(row.first), row).picture, str(row.first)),
                 answer="" if row.answer is None else f"{row.answer}. {row.cells[row.answer]}",
             )
             for name, row in self.rows.items()
@@ -169,14 +173,14 @@ class CircularChoice(Benchmark):
             if question.ability is not None:
                 abilities.setdefault(ABBREVIATIONS.get(question.ability, question.ability), []).append(question)
         named = {"circular": questions, "plain": first, **dict(sorted(abilities.items()))}
-        return {name: 100 * (accuracy(verdicts) or 0.0) for name, verdicts in named.items()}
+        return percentages(named)
 
     def _qwen_vl(self, judge: Verdicts, predictions: Sequence[Prediction]) -> Score:
         last = {prediction.id: (row, prediction) for row, prediction in self._answered(predictions)}
         ordered = sorted(last.values(), key=lambda one: one[0].index)
         chosen = groups((row.index, _chosen(row, prediction)) for row, prediction in ordered)
         right = judge(chosen)
-        correct, total = sum(right.values()), len(right)
+        verdicts = [(str(index), one) for index, one in right.items()]
         # A question's credit stands at the first of its rows that is there.
         credits = dict(right)
         parsed = {}
@@ -185,11 +189,17 @@ class CircularChoice(Benchmark):
             letter = list(row.options)[prediction.text]
             parsed[prediction.id] = Parsed(value=letter, credit=None if credit is None else float(credit))
         return Score(
-            scores={"correct": correct, "total": total, "accuracy": correct / total},
+            scores={"correct": count(verdicts), "total": len(verdicts), "accuracy": mean(verdicts)},
             per_item=None,
             parsed=parsed,
-            headline={"circular": 100 * correct / total},
+            headline={"circular": percent(verdicts)},
         )
+
+
+def percentages(named: Mapping[str, Sequence[Verdict]]) -> dict[str, float]:
+    """Accuracies in percent; 0 of nothing."""
+    found = {name: accuracy(verdicts) for name, verdicts in named.items()}
+    return {name: 0.0 if figure is None else 100 * figure for name, figure in found.items()}
 
 
 def _option(row: Row, prediction: Prediction) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isfinite
@@ -17,10 +17,11 @@ from tuwen.evaluate.benchmark import Benchmark, Item, Parsed, Prediction, Score
 from tuwen.evaluate.benchmarks._judged_files import read_answers, read_said, said, systems_of
 from tuwen.evaluate.benchmarks._picture_paths import PicturePaths
 from tuwen.evaluate.benchmarks._replies import require_known, text_of
-from tuwen.evaluate.benchmarks._short_answers import OWN_FILE, official_id, prediction_paths, text
-from tuwen.evaluate.files import read_records, value
+from tuwen.evaluate.figures import count
+from tuwen.evaluate.files import OWN_FILE, by_id, numbered, official_id, prediction_paths, text, value
 from tuwen.evaluate.scoring.judge_replies import (
     ALL,
+    CREDITS,
     HIGHEST,
     LOWEST,
     Pair,
@@ -38,7 +39,6 @@ from tuwen.evaluate.scoring.judge_replies import (
 )
 
 REPLIES, RATINGS = "judge_replies.jsonl", "human_ratings.jsonl"
-CREDITS = {"won": 1.0, "tied": 0.5, "lost": 0.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,6 @@ class Judged(Benchmark):
     # Key of a question's text, and the one that the published answers have.
     question_key: ClassVar[str]
     answer_key: ClassVar[str]
-    # Folders of pictures.
-    folders: ClassVar[tuple[str, ...]]
 
     @property
     def scorers(self) -> Mapping[str, Callable[[Sequence[Prediction]], Score]]:
@@ -88,23 +86,25 @@ class Judged(Benchmark):
             TuwenError: naming the file, record or picture that is missing or wrong.
         """
         path = self.data / self.questions_file
-        pictures = PicturePaths(self.data, *self.folders)
-        found: dict[str, Asked] = {}
-        for number, record in enumerate(read_records(path, f"the questions of {self.title}"), start=1):
-            where = f"{path}: record {number}"
-            name = str(value(record, "question_id", where=where))
-            if name in found:
-                raise TuwenError(f"{where}: question {name} is there twice")
-            found[name] = Asked(
-                id=name,
-                text=text(record, self.question_key, where),
-                picture=pictures.find(text(record, "image", where)),
-                category=text(record, "type", where),
-                record=record,
-            )
+        pictures = PicturePaths(self.data, [self.data / folder for folder in self.picture_folders])
+        rows = numbered(path, f"the questions of {self.title}")
+        found = by_id(((where, one.id, one) for where, one in self._asked(rows, pictures)), "question")
         if not found:
             raise TuwenError(f"{path}: no questions")
         return found
+
+    def _asked(self, rows: Iterable[tuple[str, dict[str, Any]]], pictures: PicturePaths) -> Iterable[tuple[str, Asked]]:
+        for where, record in rows:
+            yield (
+                where,
+                Asked(
+                    id=str(value(record, "question_id", where=where)),
+                    text=text(record, self.question_key, where),
+                    picture=pictures.find(text(record, "image", where)),
+                    category=text(record, "type", where),
+                    record=record,
+                ),
+            )
 
     def items(self) -> Sequence[Item]:
         """One for each question, which is asked as it is."""
@@ -168,7 +168,7 @@ class Judged(Benchmark):
         replies = self._known(predictions, "content", scorer)
         pairs = [(one, self._category(one, reply), reading(reply["content"])) for one, reply in replies]
         try:
-            summary = review_summary((category, pair) for _, category, pair in pairs)
+            summary = review_summary((one.id, category, pair) for one, category, pair in pairs)
         except ZeroDivisionError:
             raise TuwenError(
                 f"{self.name}: the reference's answers have a mean score of 0 in some category, by which LLaVA's "
@@ -183,7 +183,7 @@ class Judged(Benchmark):
                 "relative score": total["ratio_percent"],
                 "model": total["model_x10"],
                 "reference": total["reference_x10"],
-                "unread replies": float(sum(pair is None for _, _, pair in pairs)),
+                "unread replies": count((one.id, pair is None) for one, _, pair in pairs),
             },
         )
 
@@ -196,7 +196,7 @@ class Judged(Benchmark):
                 second = codefuse(reply["exchanged"])
                 pairs.append(None if second is None else (second[1], second[0]))
             verdicts.append((one, self._category(one, reply), outcome(pairs), pairs))
-        counts = win_counts((category, won) for _, category, won, _ in verdicts)
+        counts = win_counts((one.id, category, won) for one, category, won, _ in verdicts)
         return Score(
             scores=counts,
             per_item={one.id: won for one, _, won, _ in verdicts},
@@ -208,7 +208,7 @@ class Judged(Benchmark):
         """Scores of one system's answers, from 1 to 10."""
         replies = self._known(predictions, "content", "single_score")
         scores = [(one, self._category(one, reply), single(reply["content"])) for one, reply in replies]
-        means = mean_scores((category, score) for _, category, score in scores)
+        means = mean_scores((one.id, category, score) for one, category, score in scores)
         return Score(
             scores=means,
             per_item={one.id: score for one, _, score in scores},
@@ -235,21 +235,23 @@ class Judged(Benchmark):
             scores=counts,
             per_item=given,
             parsed={name: Parsed(value=grades, credit=grade_credit(grades)) for name, grades in given.items()},
-            headline={f"{grade} %": 100 * count / total for grade, count in counts[ALL].items()},
+            headline={f"{grade} %": 100 * given / total for grade, given in counts[ALL].items()},
         )
 
     def _counts(self, rated: Sequence[tuple[Prediction, Sequence[Mapping[str, str]]]]) -> dict[str, Any]:
-        return grade_counts((self.questions[one.id].category, [row["grade"] for row in rows]) for one, rows in rated)
+        return grade_counts(
+            (one.id, self.questions[one.id].category, [row["grade"] for row in rows]) for one, rows in rated
+        )
 
     def _preferences(self, predictions: Sequence[Prediction]) -> Score:
         """How often people preferred which system."""
         chosen = self._known(predictions, "preferences", "human_preferences")
-        counts = preference_counts((self.questions[one.id].category, rows) for one, rows in chosen)
+        counts = preference_counts((one.id, self.questions[one.id].category, rows) for one, rows in chosen)
         return Score(
             scores=counts,
             per_item={one.id: rows for one, rows in chosen},
             parsed={one.id: Parsed(value=[row["choice"] for row in rows], credit=None) for one, rows in chosen},
-            headline={name: float(count) for name, count in counts[ALL].items()},
+            headline=counts[ALL],
         )
 
 
@@ -274,8 +276,8 @@ def _of_pair(shown: Pair | None, pairs: Sequence[Pair | None]) -> Parsed:
 
 
 def _headline(row: Mapping[str, Any], key: str, name: str) -> dict[str, float]:
-    read = {} if row[key] is None else {name: float(row[key])}
-    return {**read, "unread replies": float(row["unread"])}
+    read = {} if row[key] is None else {name: row[key]}
+    return {**read, "unread replies": row["unread"]}
 
 
 def _plain(number: float) -> float | str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import Prediction
-from tuwen.evaluate.files import own_predictions, read_json_lines, read_records, value
+from tuwen.evaluate.files import by_id, own_predictions, read_json_lines, read_records, value
 from tuwen.evaluate.scoring.judge_replies import GRADES, codefuse, single
 
 # VisualCLA's published files spell the key in both ways.
@@ -40,14 +40,10 @@ def read_answers(path: Path) -> dict[str, str]:
     if own is None:
         records = enumerate(read_records(path, "answers of a system"), start=1)
         own = [_answer(record, f"{path}: record {number}") for number, record in records]
-    found: dict[str, str] = {}
     for one in own:
-        if one.id in found:
-            raise TuwenError(f"{path}: question {one.id} is answered twice")
         if not isinstance(one.text, str):
             raise TuwenError(f"{path}: question {one.id}: expected a text, found {json.dumps(one.text):.40}")
-        found[one.id] = one.text
-    return found
+    return by_id(((str(path), one.id, str(one.text)) for one in own), "answer to question")
 
 
 def _answer(record: dict[str, Any], where: str) -> Prediction:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path, PurePosixPath
-
-from tuwen.config import TuwenError
 
 
 class PicturePaths:
     """Finds pictures under paths that begin where somebody else kept the data, such as ``data/refcoco/images/1.jpg``.
 
     Args:
-        data: the benchmark's folder.
-        folders: of it, in which pictures may lie, the likeliest first.
+        data: the folder in which paths may begin.
+        folders: in which pictures may lie, the likeliest first; those that are not there are left out.
     """
 
-    def __init__(self, data: Path, *folders: str) -> None:
+    def __init__(self, data: Path, folders: Iterable[Path]) -> None:
         self._data = data
-        self._folders = [data / folder for folder in folders if (data / folder).is_dir()]
+        self._folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
         self.find = lru_cache(None)(self._find)
 
     def _find(self, written: str) -> Path:
         """Where a picture lies: the longest end of the path that is there counts.
 
-        Without any of the folders it is not looked for: to score answers takes no pictures.
-
-        Raises:
-            TuwenError: when there are folders of pictures and it is in none of them.
+        Returns:
+            The path; that of a picture in the likeliest folder where it is in none.
         """
         parts = PurePosixPath(written).parts
         if not self._folders:
@@ -35,6 +33,6 @@ class PicturePaths:
         for folder in (self._data, *self._folders):
             for first in range(len(parts)):
                 place = folder.joinpath(*parts[first:])
-                if place.is_file():
+                if isfile(place):
                     return place
-        raise TuwenError(f"{self._folders[0].joinpath(*parts[-1:])}: not found; expected a picture")
+        return self._folders[0].joinpath(*parts[-1:])

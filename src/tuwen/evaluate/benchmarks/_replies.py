@@ -66,15 +66,3 @@ def in_order(items: Sequence[Item], predictions: Sequence[Prediction]) -> list[P
     last = {prediction.id: prediction for prediction in predictions}
     require_known(last, {item.id for item in items}, "predictions")
     return [last[item.id] for item in items if item.id in last]
-
-
-def require_pictures(paths: Iterable[Path], folder: Path) -> None:
-    """Check that pictures are there, where their folder is: to score answers takes none.
-
-    Raises:
-        TuwenError: naming the first picture that is missing.
-    """
-    if folder.is_dir():
-        for path in paths:
-            if not path.is_file():
-                raise TuwenError(f"{path}: not found; expected a picture of the benchmark")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import Any, ClassVar
 
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
-from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import Benchmark, Item, Parsed, Prediction, Score
-from tuwen.evaluate.benchmarks._replies import read_replies, require_pictures, text_of
-from tuwen.evaluate.files import read_records, require
-from tuwen.evaluate.scoring.vqa_accuracy import Judged, Rule, percent
+from tuwen.evaluate.benchmarks._replies import read_replies, text_of
+from tuwen.evaluate.figures import percent
+from tuwen.evaluate.files import by_id, prediction_paths
+from tuwen.evaluate.scoring.vqa_accuracy import Judged, Rule
 
-OWN_FILE = "predictions.jsonl"
 # LLaVA-1.5's, Qwen-VL's and CodeFuse-VLM's prompts for short answers.
 PROMPTS: Mapping[str, str] = {
     "llava": "{question}\nAnswer the question using a single word or phrase.",
@@ -66,9 +65,6 @@ class ShortAnswers(Benchmark):
     id_keys: ClassVar[tuple[str, ...]]
     # What is read of a folder with predictions: of each row the first file that is there.
     prediction_files: ClassVar[tuple[tuple[str, ...], ...]]
-    # Folder of the pictures.
-    pictures: ClassVar[str]
-
     styles = tuple(PROMPTS)
 
     @abstractmethod
@@ -86,11 +82,8 @@ class ShortAnswers(Benchmark):
         Raises:
             TuwenError: naming the file, key or question that is missing or wrong.
         """
-        found: dict[str, Question] = {}
-        for question in self.read_questions():
-            if question.id in found:
-                raise TuwenError(f"{self.data}: {self.name}: question {question.id} is there twice")
-            found[question.id] = question
+        where = f"{self.data}: {self.name}"
+        found = by_id(((where, one.id, one) for one in self.read_questions()), "question")
         if not found:
             raise TuwenError(f"{self.data}: {self.name}: no questions")
         return found
@@ -101,7 +94,10 @@ class ShortAnswers(Benchmark):
 
     def items(self) -> Sequence[Item]:
         """One for each question, the picture first."""
-        require_pictures(dict.fromkeys(one.picture for one in self.questions.values()), self.data / self.pictures)
+        return self.items_of(self.questions.values())
+
+    def items_of(self, questions: Iterable[Question]) -> list[Item]:
+        """Questions as items."""
         # Qwen-VL's evaluation does not number its pictures.
         image = Image("") if self.style == "qwen" else Image()
         return [
@@ -115,7 +111,7 @@ class ShortAnswers(Benchmark):
                 tokens=self.tokens.get(self.style, 64),
                 answer=question.answer,
             )
-            for question in self.questions.values()
+            for question in questions
         ]
 
     def parse(self, item: Item, answer: str) -> Any:
@@ -156,13 +152,13 @@ class ShortAnswers(Benchmark):
             )
 
     def complete(self, replies: Mapping[str, Any], program: str) -> None:
-        """Refuse what leaves questions out, where the official program does.
+        """Refuse what leaves questions out, where the official program does and it was not said that they may be.
 
         Raises:
             TuwenError: naming the first question without a reply.
         """
         missing = [name for name in self.questions if name not in replies]
-        if missing:
+        if missing and not self.partial:
             raise TuwenError(
                 f"{self.name}: {len(missing)} questions have no prediction, the first is {missing[0]}: "
                 f"{program} stops there"
@@ -179,7 +175,7 @@ class ShortAnswers(Benchmark):
         replies = self.replies(predictions)
         self.known(replies)
         judged = self.judge(rule, replies)
-        mean = percent([one.accuracy for one in judged.values()])
+        mean = percent((name, one.accuracy) for name, one in judged.items())
         return Score(
             scores={key: mean},
             per_item={name: 100 * one.accuracy for name, one in judged.items()},
@@ -193,89 +189,34 @@ def parsed(judged: Mapping[str, Judged]) -> dict[str, Parsed]:
     return {name: Parsed(value=one.answer or None, credit=one.accuracy) for name, one in judged.items()}
 
 
-def prediction_paths(files: Sequence[Path], rows: Sequence[Sequence[str]]) -> list[Path]:
-    """The files to read: those that were given, and in place of a folder those of it that are known by name.
+class Wordings:
+    """Finds questions by a picture and some words, which stand for an id in files of some programs.
 
     Args:
-        files: files or folders.
-        rows: names; of each row the first that is there is read.
-
-    Raises:
-        TuwenError: for a file that is not there, and a folder without any of the names.
+        questions: all of them.
+        key: of a question: its picture and its words, as those files have them.
     """
-    paths = []
-    for path in files:
-        if not path.is_dir():
-            paths.append(require(path, "predictions"))
-            continue
-        found = [next((path / name for name in row if (path / name).is_file()), None) for row in rows]
-        here = list(dict.fromkeys(one for one in found if one is not None))
-        if not here:
-            names = ", ".join(dict.fromkeys(name for row in rows for name in row))
-            raise TuwenError(f"{path}: no predictions; expected {names}")
-        paths += here
-    return paths
 
+    def __init__(self, questions: Iterable[Question], key: Callable[[Question], tuple[str, str]]) -> None:
+        self._key = key
+        self._found: dict[tuple[str, str], list[Question]] = {}
+        for question in questions:
+            self._found.setdefault(key(question), []).append(question)
 
-def numbered(path: Path, what: str = "predictions") -> list[tuple[str, dict[str, Any]]]:
-    """A file's records, each with the words that say where it is."""
-    return [(f"{path}: record {number}", record) for number, record in enumerate(read_records(path, what), start=1)]
+    def same(self, question: Question) -> list[Question]:
+        """All questions with a question's picture and words, itself among them."""
+        return self._found[self._key(question)]
 
+    def finder(self) -> Callable[[str, str], str]:
+        """A function for one file, from picture and words to an id: of questions that share them one after the other,
+        and one that no question has where there is no such question."""
+        seen: Counter[tuple[str, str]] = Counter()
 
-def listed(data: Any, key: str, path: Path) -> list[dict[str, Any]]:
-    """The records under a key of a JSON file.
+        def find(picture: str, words: str) -> str:
+            questions = self._found.get((picture, words))
+            if questions is None:
+                return f"{picture}: {words}"
+            seen[picture, words] += 1
+            return questions[min(seen[picture, words], len(questions)) - 1].id
 
-    Raises:
-        TuwenError: when there is no such list, or it holds something else.
-    """
-    records = data.get(key) if isinstance(data, dict) else None
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise TuwenError(f"{path}: {key}: expected a list of records under this key")
-    return records
-
-
-def text(record: Mapping[str, Any], key: str, where: str) -> str:
-    """A text of a record.
-
-    Raises:
-        TuwenError: when it is missing or something else.
-    """
-    found = record.get(key)
-    if not isinstance(found, str):
-        raise TuwenError(f"{where}: {key}: expected text, found {type(found).__name__}")
-    return found
-
-
-def texts(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
-    """References of a record: texts, or records of a text under ``answer``.
-
-    Raises:
-        TuwenError: when there is none, or one is something else.
-    """
-    found = record.get(key)
-    if not isinstance(found, list) or not found:
-        raise TuwenError(f"{where}: {key}: expected a list of answers, found {type(found).__name__}")
-    answers = []
-    for one in found:
-        answer = one.get("answer") if isinstance(one, dict) else one
-        if not isinstance(answer, str):
-            raise TuwenError(f"{where}: {key}: expected texts, found {type(answer).__name__}")
-        answers.append(answer)
-    return tuple(answers)
-
-
-def official_id(name: str) -> int | str:
-    """An id as official files hold it: a whole number where it is one."""
-    return int(name) if name.isascii() and name.isdigit() else name
-
-
-def write_records(path: Path, records: Iterable[Mapping[str, Any]], *, lines: bool = False) -> Path:
-    """Write records as a JSON list, or one a line.
-
-    In ASCII: some official programs open files in whatever encoding the machine has.
-    """
-    rows = (json.dumps(record) for record in records)
-    content = "".join(row + "\n" for row in rows) if lines else "[\n" + ",\n".join(rows) + "\n]\n"
-    with written_whole(path) as partial:
-        partial.write_text(content, encoding="ascii")
-    return path
+        return find

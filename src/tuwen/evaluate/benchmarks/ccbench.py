@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
 
 from tuwen.evaluate.benchmark import BENCHMARKS
-from tuwen.evaluate.benchmarks._circular_choice import CircularChoice
-from tuwen.evaluate.scoring.circular import Verdict, accuracy
+from tuwen.evaluate.benchmarks._circular_choice import CircularChoice, percentages
+from tuwen.evaluate.scoring.circular import Verdict
 
 
 @BENCHMARKS.register("ccbench")
 class CCBench(CircularChoice):
     """See the module."""
 
-    name: ClassVar[str] = "ccbench"
-    title: ClassVar[str] = "CCBench"
-    summary: ClassVar[str] = (
+    name = "ccbench"
+    title = "CCBench"
+    summary = (
         "510 questions about Chinese culture in seven categories, from calligraphy to traditional shows; plain "
         "accuracy, and circular where the table has rotations of the options."
     )
-    summary_zh: ClassVar[str] = "510 道中国文化单选题，七个类别；计普通准确率，若数据含选项轮换则另计 circular。"
-    homepage: ClassVar[str] = "https://github.com/open-compass/MMBench"
-    files: ClassVar[Mapping[str, str]] = {"*.tsv": "one table: CCBench.tsv"}
-    direct: ClassVar[str] = "请直接回答选项字母。"
+    summary_zh = "510 道中国文化单选题，七个类别；计普通准确率，若数据含选项轮换则另计 circular。"
+    files = {"*.tsv": "one table: CCBench.tsv"}
+    direct = "请直接回答选项字母。"
 
     def headline(self, questions: Sequence[Verdict], first: Sequence[Verdict]) -> dict[str, float]:
         """Plain percentages, over all and by category; circular ones first where there are rotations."""
@@ -32,4 +30,4 @@ class CCBench(CircularChoice):
         for verdict in first:
             if verdict.category is not None:
                 named.setdefault(verdict.category, []).append(verdict)
-        return {name: 100 * (accuracy(verdicts) or 0.0) for name, verdicts in named.items()}
+        return percentages(named)

@@ -14,20 +14,13 @@ from typing import Any
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import BENCHMARKS, Parsed, Prediction, Published, Score
 from tuwen.evaluate.benchmarks._replies import REPLY_KEYS
-from tuwen.evaluate.benchmarks._short_answers import (
-    OWN_FILE,
-    PROMPTS,
-    Question,
-    ShortAnswers,
-    numbered,
-    text,
-    write_records,
-)
-from tuwen.evaluate.files import own_predictions, value
+from tuwen.evaluate.benchmarks._short_answers import PROMPTS, Question, ShortAnswers, Wordings
+from tuwen.evaluate.figures import percent
+from tuwen.evaluate.files import OWN_FILE, numbered, own_predictions, text, value, write_records
 from tuwen.evaluate.scoring.relaxed import number, pix2struct, qwen_vl, vlmevalkit_head
-from tuwen.evaluate.scoring.vqa_accuracy import percent
 
 SPLITS = ("human", "augmented")
+PICTURES = "test/png"
 
 
 @BENCHMARKS.register("chartqa")
@@ -42,12 +35,12 @@ class ChartQa(ShortAnswers):
     files = {
         "test/test_human.json": "questions that people wrote",
         "test/test_augmented.json": "questions made from captions",
-        "test/png": "pictures",
+        PICTURES: "pictures",
     }
     prompts = {style: PROMPTS[style] for style in ("llava", "qwen")}
     styles = tuple(prompts)
     tokens = {"qwen": 100}
-    pictures = "test/png"
+    picture_folders = (PICTURES,)
     prediction_files = tuple((f"predictions_{split}.json", OWN_FILE) for split in SPLITS)
     published = (
         Published(
@@ -83,7 +76,7 @@ class ChartQa(ShortAnswers):
                 yield Question(
                     id=f"{split}/{place}",
                     text=text(record, "query", where),
-                    picture=self.data / self.pictures / text(record, "imgname", where),
+                    picture=self.data / PICTURES / text(record, "imgname", where),
                     answers=(text(record, "label", where),),
                     category=split,
                 )
@@ -94,25 +87,21 @@ class ChartQa(ShortAnswers):
         return reply.lower() or None if found is None or not isfinite(found) else found
 
     @cached_property
-    def _by_wording(self) -> dict[tuple[str, str], list[str]]:
-        found: dict[tuple[str, str], list[str]] = {}
-        for question in self.questions.values():
-            found.setdefault((question.picture.name, question.text), []).append(question.id)
-        return found
+    def _wordings(self) -> Wordings:
+        return Wordings(self.questions.values(), lambda question: (question.picture.name, question.text))
 
     def read_file(self, path: Path) -> list[Prediction]:
         """Read records of the test files with an answer: a picture and the wording stand for an id."""
         if own := own_predictions(path):
             return own
-        found, seen = [], dict.fromkeys(self._by_wording, 0)
-        for where, record in numbered(path):
-            key = text(record, "imgname", where), text(record, "query", where)
-            if key not in seen:
-                raise TuwenError(f"{where}: no question {key[1]!r} about {key[0]} in {self.data / 'test'}")
-            same = self._by_wording[key]
-            found.append(Prediction(same[min(seen[key], len(same) - 1)], value(record, *REPLY_KEYS, where=where)))
-            seen[key] += 1
-        return found
+        find = self._wordings.finder()
+        return [
+            Prediction(
+                find(text(record, "imgname", where), text(record, "query", where)),
+                value(record, *REPLY_KEYS, where=where),
+            )
+            for where, record in numbered(path)
+        ]
 
     def write_predictions(self, predictions: Sequence[Prediction], out: Path) -> list[Path]:
         """Write the test files with answers, one for each half."""
@@ -135,15 +124,15 @@ class ChartQa(ShortAnswers):
             if name in replies
         }
         halves = {
-            split: [credit for name, credit in right.items() if self.questions[name].category == split]
+            split: {name: credit for name, credit in right.items() if self.questions[name].category == split}
             for split in SPLITS
         }
         halves = {split: credits for split, credits in halves.items() if credits}
-        scores = {split: percent(credits) for split, credits in halves.items()}
+        scores = {split: percent(credits.items()) for split, credits in halves.items()}
         mean = sum(scores.values()) / len(scores)
         return Score(
-            scores={**scores, "overall": percent([*right.values()]), "mean_of_splits": mean},
-            per_item=halves,
+            scores={**scores, "overall": percent(right.items()), "mean_of_splits": mean},
+            per_item={split: [*credits.values()] for split, credits in halves.items()},
             parsed={
                 name: Parsed(value=self.reading(replies[name], ()), credit=float(credit))
                 for name, credit in right.items()

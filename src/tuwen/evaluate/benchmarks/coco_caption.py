@@ -30,4 +30,4 @@ class CocoCaption(Captions):
         "annotations/captions_val2017.json",
         "captions_val2017.json",
     )
-    folders = ("val2014", "val2017", "images", "images/val2014")
+    picture_folders = ("val2014", "val2017", "images", "images/val2014")

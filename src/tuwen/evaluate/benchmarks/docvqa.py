@@ -11,21 +11,13 @@ from pathlib import Path
 
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import BENCHMARKS, Parsed, Prediction, Published, Score
-from tuwen.evaluate.benchmarks._short_answers import (
-    OWN_FILE,
-    PROMPTS,
-    Question,
-    ShortAnswers,
-    listed,
-    official_id,
-    text,
-    texts,
-    write_records,
-)
-from tuwen.evaluate.files import read_json, value
+from tuwen.evaluate.benchmarks._short_answers import PROMPTS, Question, ShortAnswers
+from tuwen.evaluate.figures import mean
+from tuwen.evaluate.files import OWN_FILE, listed, official_id, read_json, text, texts, value, write_records
 from tuwen.evaluate.scoring.anls import collapsed, pix2struct, rrc
 
 QUESTIONS = "val/val_v1.0.json"
+PICTURES = "val/documents"
 RESULTS = "results.json"
 
 
@@ -38,11 +30,11 @@ class DocVqa(ShortAnswers):
     summary = "Questions about scanned documents; misread characters cost a part of the credit (ANLS)."
     summary_zh = "扫描文档问答；按编辑距离给部分分数 (ANLS)。"
     homepage = "https://www.docvqa.org"
-    files = {QUESTIONS: "questions with their answers", "val/documents": "pictures"}
+    files = {QUESTIONS: "questions with their answers", PICTURES: "pictures"}
     prompts = {style: PROMPTS[style] for style in ("llava", "qwen")}
     styles = tuple(prompts)
     tokens = {"qwen": 100}
-    pictures = "val/documents"
+    picture_folders = (PICTURES,)
     id_keys = ("questionId", "question_id")
     prediction_files = ((RESULTS, OWN_FILE),)
     published = (
@@ -86,7 +78,7 @@ class DocVqa(ShortAnswers):
         """The script takes exactly one answer for each question."""
         replies = self.replies(predictions)
         self.complete(replies, "the competition's script")
-        if len(predictions) > len(replies):
+        if len(predictions) > len(replies) and not self.partial:
             extra = len(predictions) - len(replies)
             raise TuwenError(f"docvqa: {extra} questions have another prediction: the competition's script stops there")
         return self._mean(rrc, predictions)
@@ -104,7 +96,7 @@ class DocVqa(ShortAnswers):
                 raise TuwenError(
                     f"docvqa: question {name}: reply and reference are both empty: Pix2Struct's rule divides by zero"
                 ) from None
-        anls = sum(credits.values()) / len(credits)
+        anls = mean(credits.items())
         return Score(
             scores={"anls": anls},
             per_item=credits,

@@ -23,7 +23,7 @@ class Flickr30k(Captions):
         "images": "pictures",
     }
     references = ("flickr30k_karpathy_test.json",)
-    folders = ("images", "flickr30k-images", "flickr30k_images")
+    picture_folders = ("images", "flickr30k-images", "flickr30k_images")
     published = (
         Published(system="Qwen-VL", values={"CIDEr": 85.8}, source="Qwen-VL README", note="style qwen, zero-shot"),
         Published(system="Qwen-VL-Chat", values={"CIDEr": 81.0}, source="Qwen-VL README", note="style qwen, zero-shot"),

@@ -16,8 +16,8 @@ from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError, unknown_name
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Parsed, Prediction, Score
 from tuwen.evaluate.benchmarks._replies import in_order, read_replies, text_of
-from tuwen.evaluate.benchmarks._short_answers import OWN_FILE, prediction_paths, text, write_records
-from tuwen.evaluate.files import read_json_lines
+from tuwen.evaluate.figures import count, mean
+from tuwen.evaluate.files import OWN_FILE, by_id, prediction_paths, read_json_lines, text, write_records
 from tuwen.evaluate.scoring import boxes, characters, contained_text, ptb, relaxed, vqa_accuracy
 from tuwen.evaluate.scoring.anls import collapsed, rrc
 from tuwen.evaluate.scoring.captions import caption_scores
@@ -142,6 +142,8 @@ class Folder(Benchmark):
         f"tokens; metric is one of {', '.join([*METRICS, *CAPTION_METRICS])}",
     }
 
+    picture_folders = (".",)
+
     @property
     def scorers(self) -> Mapping[str, Callable[[Sequence[Prediction]], Score]]:
         """Each question by its own metric."""
@@ -155,13 +157,10 @@ class Folder(Benchmark):
             TuwenError: naming the line that is wrong.
         """
         path = self.data / QUESTIONS
-        found: dict[str, Question] = {}
-        for number, record in enumerate(read_json_lines(path, f"questions ({self.files[QUESTIONS]})"), start=1):
-            where = f"{path}: line {number}"
-            question = read_question(record, str(record.get("id", number)), self.data, where)
-            if question.id in found:
-                raise TuwenError(f"{where}: id {question.id} is there twice")
-            found[question.id] = question
+        records = enumerate(read_json_lines(path, f"questions ({self.files[QUESTIONS]})"), start=1)
+        lines = ((f"{path}: line {number}", str(record.get("id", number)), record) for number, record in records)
+        questions = ((where, name, read_question(record, name, self.data, where)) for where, name, record in lines)
+        found = by_id(questions, "id")
         if not found:
             raise TuwenError(f"{path}: no questions")
         return found
@@ -237,14 +236,14 @@ def _captions(metric: str, given: Sequence[tuple[Question, str]]) -> dict[str, P
 
 
 def _means(judged: Mapping[str, Parsed], groups: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    found: dict[str, list[Parsed]] = {}
+    found: dict[str, dict[str, Parsed]] = {}
     for name, group in groups.items():
-        found.setdefault(group, []).append(judged[name])
+        found.setdefault(group, {})[name] = judged[name]
     return {
         group: {
-            "mean": sum(one.credit or 0.0 for one in members) / len(members),
+            "mean": mean((name, one.credit or 0.0) for name, one in members.items()),
             "items": len(members),
-            "unread": sum(one.value is None for one in members),
+            "unread": count((name, one.value is None) for name, one in members.items()),
         }
         for group, members in found.items()
     }
@@ -293,8 +292,6 @@ def _pictures(written: Any, folder: Path, where: str) -> tuple[Path, ...]:
         if not isinstance(name, str) or not name:
             raise TuwenError(f"{where}: image: expected a path or a list of paths, found {json.dumps(name):.40}")
         paths.append(folder / name)
-        if not paths[-1].is_file():
-            raise TuwenError(f"{where}: image: {paths[-1]}: not found; paths begin in {folder}")
     return tuple(paths)
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tuwen.config import TuwenError
-from tuwen.evaluate.benchmark import BENCHMARKS, Parsed, Prediction, Published, Score
-from tuwen.evaluate.benchmarks._short_answers import OWN_FILE, Question, ShortAnswers, text, write_records
-from tuwen.evaluate.files import read_json
+from tuwen.evaluate.benchmark import BENCHMARKS, Item, Parsed, Prediction, Published, Score
+from tuwen.evaluate.benchmarks._short_answers import Question, ShortAnswers
+from tuwen.evaluate.figures import percent
+from tuwen.evaluate.files import OWN_FILE, read_json, text, write_records
 from tuwen.evaluate.scoring.gqa import Verdict, llava_answer, metrics, qwen_vl_answer, verdict
 from tuwen.evaluate.scoring.substring import holds_any, shown
-from tuwen.evaluate.scoring.vqa_accuracy import percent
 
+PICTURES = "images"
 # Tier → its question files, the first that is there is read. Consistency needs all questions of a tier, which for
 # validation are the usual ones and for testdev are not.
 TIERS: Mapping[str, tuple[str, ...]] = {
@@ -51,7 +52,7 @@ class Tier:
 
 @BENCHMARKS.register("gqa")
 class Gqa(ShortAnswers):
-    """GQA; the tiers that are measured are those in the folder."""
+    """GQA. Of the tiers in the folder the first one is asked; those are scored that there are predictions for."""
 
     name = "gqa"
     title = "GQA"
@@ -59,12 +60,14 @@ class Gqa(ShortAnswers):
     summary_zh = "由场景图生成的组合推理问答，以一个词作答。"
     homepage = "https://cs.stanford.edu/people/dorarad/gqa/"
     files = {
-        "testdev_balanced_questions.json": "questions of testdev, the tier that is usually reported",
-        "val_all_questions.json": "questions of validation, or a folder of that name with its parts; optional",
+        "testdev_balanced_questions.json": "questions of testdev, the tier that is asked; all of questions1.2.zip may "
+        "lie beside it",
+        "val_all_questions.json": "questions of validation, or a folder of that name with its parts; asked where there "
+        "is no testdev",
         "val_choices.json": "answers that are possible, for validity and plausibility; optional",
-        "images": "pictures, <imageId>.jpg",
+        PICTURES: "pictures, <imageId>.jpg",
     }
-    pictures = "images"
+    picture_folders = (PICTURES,)
     id_keys = ("questionId", "question_id")
     prediction_files = tuple(
         (f"{tier}_predictions.json", f"{tier}_answers.jsonl", f"{tier}_balanced_predictions.json", OWN_FILE)
@@ -103,39 +106,67 @@ class Gqa(ShortAnswers):
         }
 
     @cached_property
-    def tiers(self) -> list[Tier]:
-        """The tiers in the folder.
-
-        Raises:
-            TuwenError: when there is none, or a question lacks something.
-        """
-        found = []
-        for name, stems in TIERS.items():
-            file = next((path for stem in stems if (path := _place(self.data / stem))), None)
-            if file is None:
-                continue
-            questions = _read_parts(file, "questions of GQA")
-            for question, record in questions.items():
-                _check(record, f"{file}: question {question}")
-            choices = _place(self.data / f"{name}_choices")
-            possible = _read_parts(choices, "choices of GQA") if choices else None
-            found.append(Tier(name=name, file=file, questions=questions, choices=possible))
+    def _places(self) -> dict[str, Path]:
+        """The tiers in the folder, and what each one's questions are read from."""
+        places = {
+            name: next((path for stem in stems if (path := _place(self.data / stem))), None)
+            for name, stems in TIERS.items()
+        }
+        found = {name: path for name, path in places.items() if path is not None}
         if not found:
             names = ", ".join(f"{stem}.json" for stems in TIERS.values() for stem in stems)
             raise TuwenError(f"{self.data}: no questions of GQA; expected {names}")
         return found
 
+    @cached_property
+    def _tiers(self) -> dict[str, Tier]:
+        """Those that have been read so far."""
+        return {}
+
+    def tier(self, name: str) -> Tier:
+        """A tier of the folder; read when it is asked for, since the largest ones have a million questions.
+
+        Raises:
+            TuwenError: naming the question that lacks something.
+        """
+        if name not in self._tiers:
+            file = self._places[name]
+            questions = _read_parts(file, "questions of GQA")
+            for question, record in questions.items():
+                _check(record, f"{file}: question {question}")
+            choices = _place(self.data / f"{name}_choices")
+            possible = _read_parts(choices, "choices of GQA") if choices else None
+            self._tiers[name] = Tier(name=name, file=file, questions=questions, choices=possible)
+        return self._tiers[name]
+
     def read_questions(self) -> Iterable[Question]:
-        """Those of all tiers."""
-        for tier in self.tiers:
-            for name, record in tier.questions.items():
-                yield Question(
-                    id=name,
-                    text=record["question"],
-                    picture=self.data / self.pictures / f"{record['imageId']}.jpg",
-                    answers=(record["answer"],),
-                    category=record["types"]["structural"],
-                )
+        """Those of the tier that is asked."""
+        return self._asked_in(self.tier(next(iter(self._places))))
+
+    def _asked_in(self, tier: Tier) -> Iterable[Question]:
+        for name, record in tier.questions.items():
+            yield Question(
+                id=name,
+                text=record["question"],
+                picture=self.data / PICTURES / f"{record['imageId']}.jpg",
+                answers=(record["answer"],),
+                category=record["types"]["structural"],
+            )
+
+    def items_for(self, predictions: Sequence[Prediction]) -> Sequence[Item]:
+        """Those of all tiers that there are predictions for."""
+        tiers = [tier for tier, _ in self._answered({one.id: "" for one in predictions})]
+        return [item for tier in tiers for item in self.items_of(self._asked_in(tier))] or self.items()
+
+    def _answered(self, replies: Mapping[str, str]) -> list[tuple[Tier, dict[str, str]]]:
+        """The tiers with predictions, as many as it takes to find all of them."""
+        found, left = [], dict(replies)
+        for name in self._places:
+            if left:
+                tier = self.tier(name)
+                mine = {question: left.pop(question) for question in tier.questions if question in left}
+                found += [(tier, mine)] if mine else []
+        return found
 
     def reading(self, reply: str, references: Sequence[str]) -> str:
         """As LLaVA's converter leaves it."""
@@ -143,13 +174,10 @@ class Gqa(ShortAnswers):
 
     def write_predictions(self, predictions: Sequence[Prediction], out: Path) -> list[Path]:
         """Write each tier's official predictions file, answers untouched."""
-        replies = self.replies(predictions)
-        self.known(replies)
         written = []
-        for tier in self.tiers:
-            rows = [{"questionId": name, "prediction": replies[name]} for name in tier.questions if name in replies]
-            if rows:
-                written.append(write_records(out / f"{tier.name}_predictions.json", rows))
+        for tier, replies in self._per_tier(predictions):
+            rows = ({"questionId": name, "prediction": reply} for name, reply in replies.items())
+            written.append(write_records(out / f"{tier.name}_predictions.json", rows))
         return written
 
     def _official(self, convert: Callable[[str], str], predictions: Sequence[Prediction]) -> Score:
@@ -158,13 +186,14 @@ class Gqa(ShortAnswers):
         read: dict[str, Parsed] = {}
         for tier, replies in self._per_tier(predictions):
             answers = {name: convert(reply) for name, reply in replies.items()}
+            balanced = [name for name in _balanced(tier) if name in answers]
             missing = [name for name in _balanced(tier) if name not in answers]
-            if missing:
+            if missing and not (self.partial and balanced):
                 raise TuwenError(
                     f"gqa: {len(missing)} balanced questions of {tier.file} have no prediction, the first is "
                     f"{missing[0]}: the official program stops there"
                 )
-            verdicts = {name: self._verdict(tier, name, answers[name]) for name in _balanced(tier)}
+            verdicts = {name: self._verdict(tier, name, answers[name]) for name in balanced}
             scores[tier.name] = self._metrics(tier, answers, verdicts)
             per_item[tier.name] = {
                 name: {key: given for key, given in asdict(one).items() if given is not None}
@@ -200,55 +229,45 @@ class Gqa(ShortAnswers):
 
     def _qwen_vl(self, predictions: Sequence[Prediction]) -> Score:
         """Exact match after Qwen-VL's clean-up."""
-        cleaned = {name: qwen_vl_answer(reply) for name, reply in self.replies(predictions).items()}
-        right = {
-            name: cleaned[name] == self.questions[name].answer.strip().lower()
-            for name in cleaned
-            if name in self.questions
-        }
-        return self._exact(
-            right, lambda name: {"normalised": cleaned[name], "correct": right[name]}, cleaned, predictions
-        )
+
+        def judge(reply: str, answer: str) -> tuple[str, bool, Any]:
+            made = qwen_vl_answer(reply)
+            right = made == answer.strip().lower()
+            return made, right, {"normalised": made, "correct": right}
+
+        return self._accuracy(judge, predictions)
 
     def _codefuse(self, predictions: Sequence[Prediction]) -> Score:
         """CodeFuse-VLM's rule: the reference is somewhere in the reply."""
-        replies = self.replies(predictions)
-        right = {
-            name: holds_any(reply, self.questions[name].answers)
-            for name, reply in replies.items()
-            if name in self.questions
-        }
-        return self._exact(
-            right, lambda name: right[name], {name: shown(reply) for name, reply in replies.items()}, predictions
-        )
 
-    def _exact(
-        self,
-        right: Mapping[str, bool],
-        row: Callable[[str], Any],
-        read: Mapping[str, str],
-        predictions: Sequence[Prediction],
-    ) -> Score:
-        """Accuracy over the balanced questions that have a reply."""
+        def judge(reply: str, answer: str) -> tuple[str, bool, Any]:
+            right = holds_any(reply, [answer])
+            return shown(reply), right, right
+
+        return self._accuracy(judge, predictions)
+
+    def _accuracy(self, judge: Callable[[str, str], tuple[str, bool, Any]], predictions: Sequence[Prediction]) -> Score:
+        """Accuracy over the balanced questions that have a reply.
+
+        Args:
+            judge: a reply and its reference → what is compared, whether it is right, and the verdict as reported.
+            predictions: of any tiers.
+        """
         scores, per_item = {}, {}
-        found: dict[str, Parsed] = {}
+        read: dict[str, Parsed] = {}
         for tier, replies in self._per_tier(predictions):
             names = [name for name in _balanced(tier) if name in replies]
             if not names:
                 raise TuwenError(f"gqa: no prediction for a balanced question of {tier.file}")
-            scores[tier.name] = {"accuracy": percent([right[name] for name in names])}
-            per_item[tier.name] = {name: row(name) for name in names}
-            found |= {name: Parsed(value=read[name] or None, credit=float(right[name])) for name in names}
-        return Score(scores=scores, per_item=per_item, parsed=found, headline=_headline(scores))
+            judged = {name: judge(replies[name], tier.questions[name]["answer"]) for name in names}
+            scores[tier.name] = {"accuracy": percent((name, right) for name, (_, right, _) in judged.items())}
+            per_item[tier.name] = {name: reported for name, (_, _, reported) in judged.items()}
+            read |= {name: Parsed(value=made or None, credit=float(right)) for name, (made, right, _) in judged.items()}
+        return Score(scores=scores, per_item=per_item, parsed=read, headline=_headline(scores))
 
     def _per_tier(self, predictions: Sequence[Prediction]) -> list[tuple[Tier, dict[str, str]]]:
         """The tiers with predictions; those for no question are not looked at, as by the official program."""
-        replies = self.replies(predictions)
-        found = []
-        for tier in self.tiers:
-            mine = {name: replies[name] for name in tier.questions if name in replies}
-            if mine:
-                found.append((tier, mine))
+        found = self._answered(self.replies(predictions))
         if not found:
             raise TuwenError(f"gqa: no prediction is for a question of {self.data}")
         return found

@@ -27,4 +27,4 @@ class LlavaBenchZh(Judged):
     answers_file = "llava_model_predictions.json"
     question_key = "instruction"
     answer_key = "output"
-    folders = ("val2014", "images")
+    picture_folders = ("val2014", "images")

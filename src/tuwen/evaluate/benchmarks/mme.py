@@ -5,12 +5,11 @@ Fu et al. 2023, "MME: A Comprehensive Evaluation Benchmark for Multimodal Large 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
 
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
@@ -28,9 +27,10 @@ from tuwen.evaluate.benchmarks._mme_files import (
     read_questions,
 )
 from tuwen.evaluate.benchmarks._replies import in_order, require_known, text_of
-from tuwen.evaluate.intervals import Resample
+from tuwen.evaluate.figures import count, mean
 from tuwen.evaluate.scoring.yes_no import READ_AS, Counts, mme_lmms_eval, mme_official, vlmevalkit_words
 
+Lines = list[tuple[Question, str]]
 _ONE_LINE = str.maketrans("", "", "\t\n\r")
 _BELLE = dict(
     zip(TASKS, (190, 150, 130, 175, 166.33, 136.76, 156.25, 174, 139.5, 177.5, 127.14, 47.5, 102.5, 55), strict=True)
@@ -63,6 +63,7 @@ class MME(Benchmark):
         f"{RELEASE}/TASK": "pictures and questions of the fourteen subtasks",
         f"{LISTS}/TASK.txt": "the official tool's lists, which give the order; enough to score without pictures",
     }
+    picture_folders: ClassVar[tuple[str, ...]] = (RELEASE, *TASKS)
     # Small models that were never told how to answer are asked the bare question.
     styles: ClassVar[tuple[str, ...]] = ("llava", "qwen", "plain")
     published: ClassVar[tuple[Published, ...]] = (
@@ -151,27 +152,24 @@ class MME(Benchmark):
         """The official tool's ``calculation.py``, which pairs lines as they follow each other."""
         replies = {prediction.id: _one_line(prediction) for prediction in predictions}
         read = [(prediction.id, mme_official(_one_line(prediction))) for prediction in predictions]
-        table = {task: _official_task(task, lines) for task, lines in self._by_task(read).items()}
+        table = {task: _official_task(lines) for task, lines in self._by_task(read, _unpaired).items()}
         tasks = {task: figures["score"] for task, figures in table.items()}
         totals = self._totals(tasks)
         per_item = {
             name: {"prediction": replies[name], "gt": self._questions[name].answer, **verdict}
             for name, verdict in self._verdicts(read).items()
         }
-        return self._score({"per_task": table, **totals}, per_item, totals, tasks, self._resample(read))
+        return self._score({"per_task": table, **totals}, per_item, totals, tasks)
 
     def _vlmevalkit(self, predictions: Sequence[Prediction]) -> Score:
         """VLMEvalKit's ``MME_rating``, which pairs by picture and looks at the first two answers about it."""
         read = [(prediction.id, vlmevalkit_words(text_of(prediction))) for prediction in predictions]
         tasks = {}
-        for task, lines in self._by_task(read).items():
-            pictures = self._pictures(lines)
-            for image, right in pictures.items():
-                if len(right) < 2:
-                    raise TuwenError(f"MME: {task}: one answer about {image}; VLMEvalKit needs two about each picture")
-            both = sum(right[0] and right[1] for right in pictures.values())
-            share = sum(map(sum, pictures.values())) / sum(map(len, pictures.values()))
-            tasks[task] = share * 100 + both / len(pictures) * 100
+        for task, lines in self._by_task(read, _alone).items():
+            pictures = _pictures(lines)
+            both = mean((right[0][0], right[0][1] and right[1][1]) for right in pictures.values())
+            share = mean(verdict for right in pictures.values() for verdict in right)
+            tasks[task] = share * 100 + both * 100
         totals = self._totals(tasks)
         scores = {"perception": totals["perception"], "reasoning": totals["cognition"], **tasks}
         return self._score(scores, self._verdicts(read), totals, tasks)
@@ -180,62 +178,40 @@ class MME(Benchmark):
         """lmms-eval, which wants exactly two answers about each picture."""
         read = [(prediction.id, mme_lmms_eval(text_of(prediction))) for prediction in predictions]
         tasks = {}
-        for task, lines in self._by_task(read).items():
-            pictures = self._pictures(lines)
-            for image, right in pictures.items():
-                if len(right) != 2:
-                    raise TuwenError(f"MME: {task}: {len(right)} answers about {image}; lmms-eval needs exactly two")
-            tasks[task] = sum(sum(right) * 50.0 + all(right) * 100.0 for right in pictures.values()) / len(pictures)
+        for task, lines in self._by_task(read, _not_two).items():
+            pictures = _pictures(lines)
+            tasks[task] = mean(
+                (first, 50.0 * (one + other) + 100.0 * (one and other))
+                for (first, one), (_, other) in pictures.values()
+            )
         totals = self._totals(tasks)
         scores = {f"mme_{name}_score": total for name, total in totals.items()}
         return self._score(scores, self._verdicts(read), totals, tasks)
 
-    def _by_task(self, read: Sequence[tuple[str, str]]) -> dict[str, list[tuple[Question, str]]]:
-        """What was read, by subtask; programs stop where a subtask has no answers."""
+    def _by_task(self, read: Sequence[tuple[str, str]], fault: Callable[[Lines], str | None]) -> dict[str, Lines]:
+        """What was read, by subtask.
+
+        Where something may be missing, subtasks without answers are left out; of those at which the program would stop,
+        the first answers about pictures that have both count.
+
+        Args:
+            read: items and what their answers were read as.
+            fault: at what the program stops in a subtask's lines, in words.
+        """
         require_known((name for name, _ in read), self._questions, self.name)
-        found: dict[str, list[tuple[Question, str]]] = {task: [] for task in self._tasks}
+        found: dict[str, Lines] = {task: [] for task in self._tasks}
         for name, label in read:
             question = self._questions[name]
             found[question.task].append((question, label))
         for task, lines in found.items():
-            if not lines:
-                raise TuwenError(f"MME: {task}: no answers; MME's program needs all subtasks of the data")
-        return found
-
-    @staticmethod
-    def _pictures(lines: Sequence[tuple[Question, str]]) -> dict[str, list[bool]]:
-        found: dict[str, list[bool]] = {}
-        for question, label in lines:
-            found.setdefault(question.image, []).append(_right(question, label))
-        return found
-
-    def _resample(self, read: Sequence[tuple[str, str]]) -> Resample:
-        """Perception and cognition where pictures are drawn several times or not at all."""
-        pictures = {
-            f"{task}/{image}": (task, right)
-            for task, lines in self._by_task(read).items()
-            for image, right in self._pictures(lines).items()
-        }
-
-        def figures(times: np.ndarray, clusters: Sequence[str]) -> dict[str, np.ndarray]:
-            scores: dict[str, np.ndarray] = {}
-            for task in self._tasks:
-                here = [place for place, name in enumerate(clusters) if pictures[name][0] == task]
-                rights = [pictures[clusters[place]][1] for place in here]
-                drawn = times[:, here].astype(np.float64)
-                questions = drawn @ np.array([len(right) for right in rights])
-                found = drawn @ np.array([sum(right) for right in rights])
-                both = drawn @ np.array([float(all(right)) for right in rights])
-                # A subtask of which nothing was drawn counts as nothing.
-                counted = np.maximum(drawn.sum(axis=1), 1)
-                scores[task] = 100 * (found / np.maximum(questions, 1) + both / counted)
-            none = np.zeros(len(times))
-            return {
-                "perception": sum((scores[task] for task in PERCEPTION if task in scores), none),
-                "cognition": sum((scores[task] for task in COGNITION if task in scores), none),
-            }
-
-        return figures
+            said = fault(lines) if lines else "no answers; MME's program needs all subtasks of the data"
+            if said is not None and not self.partial:
+                raise TuwenError(f"MME: {task}: {said}")
+            if said is not None:
+                found[task] = _with_both(lines)
+        if not any(found.values()):
+            raise TuwenError("MME: no picture has both of its answers")
+        return {task: lines for task, lines in found.items() if lines}
 
     @staticmethod
     def _totals(tasks: Mapping[str, float]) -> dict[str, float]:
@@ -253,38 +229,68 @@ class MME(Benchmark):
         per_item: Mapping[str, Any],
         headline: Mapping[str, float],
         subtasks: Mapping[str, float],
-        resample: Resample | None = None,
     ) -> Score:
         parsed = {
             name: Parsed(value=READ_AS.get(verdict["label"]), credit=float(verdict["correct"]))
             for name, verdict in per_item.items()
         }
-        return Score(
-            scores=scores, per_item=per_item, parsed=parsed, headline=headline, subtasks=subtasks, resample=resample
-        )
+        return Score(scores=scores, per_item=per_item, parsed=parsed, headline=headline, subtasks=subtasks)
 
 
 def _right(question: Question, label: str) -> bool:
     return label.lower() == question.answer.lower()
 
 
+def _pictures(lines: Lines) -> dict[str, list[tuple[str, bool]]]:
+    """By picture, its items and whether they were answered rightly."""
+    found: dict[str, list[tuple[str, bool]]] = {}
+    for question, label in lines:
+        found.setdefault(question.image, []).append((question.id, _right(question, label)))
+    return found
+
+
+def _with_both(lines: Lines) -> Lines:
+    first: dict[str, tuple[Question, str]] = {}
+    for question, label in lines:
+        first.setdefault(question.id, (question, label))
+    answered = Counter(question.image for question, _ in first.values())
+    pairs = (line for line in first.values() if answered[line[0].image] == 2)
+    # One after the other, as the official program takes them.
+    return sorted(pairs, key=lambda line: line[0].id)
+
+
+def _unpaired(lines: Lines) -> str | None:
+    return f"{len(lines)} answers; MME's program takes two in a row as a picture's pair" if len(lines) % 2 else None
+
+
+def _alone(lines: Lines) -> str | None:
+    answers = Counter(question.image for question, _ in lines)
+    image = next((image for image, count in answers.items() if count < 2), None)
+    return None if image is None else f"one answer about {image}; VLMEvalKit needs two about each picture"
+
+
+def _not_two(lines: Lines) -> str | None:
+    answers = Counter(question.image for question, _ in lines)
+    image = next((image for image, count in answers.items() if count != 2), None)
+    return None if image is None else f"{answers[image]} answers about {image}; lmms-eval needs exactly two"
+
+
 def _one_line(prediction: Prediction) -> str:
     return text_of(prediction).translate(_ONE_LINE)
 
 
-def _official_task(task: str, lines: Sequence[tuple[Question, str]]) -> dict[str, float]:
-    if len(lines) % 2:
-        raise TuwenError(f"MME: {task}: {len(lines)} answers; MME's program takes two in a row as a picture's pair")
-    right = [_right(question, label) for question, label in lines]
-    pairs = list(zip(right[::2], right[1::2], strict=True))
-    clean = [(label == "yes", question.answer.lower() == "yes") for question, label in lines if label != "other"]
-    counts = Counts.of(clean)
-    acc, acc_plus = sum(right) / len(right) * 100, sum(map(all, pairs)) / len(pairs) * 100
+def _official_task(lines: Lines) -> dict[str, float]:
+    right = [(question.id, _right(question, label)) for question, label in lines]
+    pairs = zip(right[::2], right[1::2], strict=True)
+    acc, acc_plus = mean(right) * 100, mean((name, first and second) for (name, first), (_, second) in pairs) * 100
+    counts = Counts.of(
+        (question.id, label == "yes", question.answer.lower() == "yes") for question, label in lines if label != "other"
+    )
     return {
         "acc": acc,
         "acc_plus": acc_plus,
         "score": acc + acc_plus,
-        "other_num": len(lines) - len(clean),
+        "other_num": count((question.id, label == "other") for question, label in lines),
         "precision": counts.precision,
         "recall": counts.recall,
         "TP": counts.tp,

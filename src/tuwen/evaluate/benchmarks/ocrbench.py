@@ -17,9 +17,9 @@ from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError, unknown_name
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Parsed, Prediction, Published, Score
-from tuwen.evaluate.benchmarks._replies import in_order, read_replies, require_known, require_pictures, text_of
-from tuwen.evaluate.benchmarks._short_answers import prediction_paths
-from tuwen.evaluate.files import only, own_predictions, read_json, value
+from tuwen.evaluate.benchmarks._replies import in_order, read_replies, require_known, text_of
+from tuwen.evaluate.figures import count
+from tuwen.evaluate.files import only, own_predictions, prediction_paths, read_json, value
 from tuwen.evaluate.scoring.contained_text import contains_any
 from tuwen.evaluate.scoring.table_cells import as_pandas_reads
 
@@ -81,6 +81,7 @@ class OCRBench(Benchmark):
     summary_zh: ClassVar[str] = "1,000 道图中文字题；回答中包含正确文本即得一分。"
     homepage: ClassVar[str] = "https://github.com/Yuliang-Liu/MultimodalOCR"
     files: ClassVar[Mapping[str, str]] = {QUESTIONS: "questions with their answers", PICTURES: "pictures by image_path"}
+    picture_folders: ClassVar[tuple[str, ...]] = (PICTURES,)
     published: ClassVar[tuple[Published, ...]] = (
         Published(
             system="Qwen-VL",
@@ -105,9 +106,7 @@ class OCRBench(Benchmark):
         records = read_json(path, "the questions of OCRBench")
         if not isinstance(records, list) or not records:
             raise TuwenError(f"{path}: expected a list of questions")
-        found = {str(number): _question(number, record, path) for number, record in enumerate(records)}
-        require_pictures((self._picture(one) for one in found.values()), self.data / PICTURES)
-        return found
+        return {str(number): _question(number, record, path) for number, record in enumerate(records)}
 
     def _picture(self, question: Question) -> Path:
         return self.data / PICTURES / str(question.record["image_path"])
@@ -184,17 +183,15 @@ class OCRBench(Benchmark):
             if name in given
         }
         kinds = self._count(right)
-        data_sets: dict[str, dict[str, int]] = {}
+        data_sets: dict[str, list[tuple[str, bool]]] = {}
         for name, question in self._questions.items():
-            figures = data_sets.setdefault(question.data_set, {"hits": 0, "total": 0})
-            figures["hits"] += right.get(name, False)
-            figures["total"] += 1
+            data_sets.setdefault(question.data_set, []).append((name, right.get(name, False)))
         recognition = sum(kinds[kind] for kind in RECOGNITION)
         scores = {
             "per_type": kinds,
             "text_recognition": recognition,
             "final_score": sum(kinds.values()),
-            "per_dataset": data_sets,
+            "per_dataset": {name: {"hits": count(hits), "total": len(hits)} for name, hits in data_sets.items()},
         }
         per_item = {name: int(right[name]) if name in right else None for name in self._questions}
         return self._score(scores, per_item, given, right)
@@ -227,8 +224,11 @@ class OCRBench(Benchmark):
         return {prediction.id: text_of(prediction) for prediction in predictions if prediction.text is not None}
 
     def _count(self, right: Mapping[str, bool]) -> dict[str, int]:
-        counts = Counter(self._questions[name].kind for name, one in right.items() if one)
-        return {kind: counts[kind] for kind in KINDS}
+        """Right answers of each kind; without an answer there is none."""
+        hits: dict[str, list[tuple[str, bool]]] = {kind: [] for kind in KINDS}
+        for name, question in self._questions.items():
+            hits[question.kind].append((name, right.get(name, False)))
+        return {kind: count(mine) if mine else 0 for kind, mine in hits.items()}
 
     def _score(
         self, scores: Mapping[str, Any], per_item: Any, given: Mapping[str, str], right: Mapping[str, bool]
@@ -243,7 +243,7 @@ class OCRBench(Benchmark):
             scores=scores,
             per_item=per_item,
             parsed=parsed,
-            headline=dict(zip(COLUMNS, map(float, points), strict=True)),
+            headline=dict(zip(COLUMNS, points, strict=True)),
         )
 
 

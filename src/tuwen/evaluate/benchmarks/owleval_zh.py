@@ -29,4 +29,4 @@ class OwlEvalZh(Judged):
     question_key = "question"
     # As the published file spells it.
     answer_key = "outout"
-    folders = ("cases", "images")
+    picture_folders = ("cases", "images")

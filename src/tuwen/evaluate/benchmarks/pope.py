@@ -6,7 +6,7 @@ Li et al. 2023, "Evaluating Object Hallucination in Large Vision-Language Models
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,9 @@ from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Parsed, Prediction, Published, Score
-from tuwen.evaluate.benchmarks._replies import in_order, read_replies, require_known, require_pictures, text_of
-from tuwen.evaluate.benchmarks._short_answers import prediction_paths
-from tuwen.evaluate.files import own_predictions, read_json_lines, value
+from tuwen.evaluate.benchmarks._replies import in_order, read_replies, require_known, text_of
+from tuwen.evaluate.figures import mean
+from tuwen.evaluate.files import by_id, own_predictions, prediction_paths, read_json_lines, value
 from tuwen.evaluate.scoring.yes_no import READ_AS, Counts, pope_first_sentence, vlmevalkit_words, whole_reply
 
 PREFIX, ANSWERS = "coco_pope_", "_answers"
@@ -65,6 +65,7 @@ class Pope(Benchmark):
         LLAVA_QUESTIONS: "LLaVA's numbering of all three, where its answers are scored",
         PICTURES: "pictures, COCO_val2014_*.jpg",
     }
+    picture_folders: ClassVar[tuple[str, ...]] = (PICTURES,)
     published: ClassVar[tuple[Published, ...]] = (
         Published(
             system="LLaVA-1.5-7B",
@@ -90,30 +91,27 @@ class Pope(Benchmark):
     @cached_property
     def _questions(self) -> dict[str, Question]:
         """Questions by id, category by category."""
-        found: dict[str, Question] = {}
         names = sorted(path.stem.removeprefix(PREFIX) for path in self._folder.glob(f"{PREFIX}*.json"))
-        numbered = self._llava_numbers()
-        for category in sorted(names, key=lambda name: (name not in CATEGORIES, (*CATEGORIES, name).index(name))):
-            path = self._folder / f"{PREFIX}{category}.json"
-            records = read_json_lines(path, "POPE's questions")
-            asked = None if numbered is None else numbered.get(category, [])
-            if asked is not None and len(asked) != len(records):
-                raise TuwenError(
-                    f"{path}: {len(records)} questions, and {len(asked)} of {category} in {LLAVA_QUESTIONS}; take both "
-                    f"from the same release, or leave {LLAVA_QUESTIONS} out"
-                )
-            for number, record in enumerate(records):
-                where = f"{path}: record {number + 1}"
-                name = f"{category}/{value(record, 'question_id', where=where)}"
-                question = _question(name, category, record, where)
-                if asked is not None:
-                    question = _renumbered(question, asked[number], where)
-                if question.id in found:
-                    raise TuwenError(f"{where}: question {question.id} is there twice")
-                found[question.id] = question
-        require_pictures((self.data / PICTURES / one.image for one in found.values()), self.data / PICTURES)
-        return found
+        ordered = sorted(names, key=lambda name: (name not in CATEGORIES, (*CATEGORIES, name).index(name)))
+        found = ((where, one.id, one) for category in ordered for where, one in self._of_category(category))
+        return by_id(found, "question")
 
+    def _of_category(self, category: str) -> Iterator[tuple[str, Question]]:
+        path = self._folder / f"{PREFIX}{category}.json"
+        records = read_json_lines(path, "POPE's questions")
+        asked = None if self._llava_numbers is None else self._llava_numbers.get(category, [])
+        if asked is not None and len(asked) != len(records):
+            raise TuwenError(
+                f"{path}: {len(records)} questions, and {len(asked)} of {category} in {LLAVA_QUESTIONS}; take both "
+                f"from the same release, or leave {LLAVA_QUESTIONS} out"
+            )
+        for number, record in enumerate(records):
+            where = f"{path}: record {number + 1}"
+            name = f"{category}/{value(record, 'question_id', where=where)}"
+            question = _question(name, category, record, where)
+            yield where, question if asked is None else _renumbered(question, asked[number], where)
+
+    @cached_property
     def _llava_numbers(self) -> dict[str, list[dict[str, Any]]] | None:
         path = self.data / LLAVA_QUESTIONS
         if not path.is_file():
@@ -215,21 +213,20 @@ class Pope(Benchmark):
         for category, mine in self._by_category(predictions).items():
             labels = [question.label for question in self._questions.values() if question.category == category]
             read = [(prediction.id, pope_first_sentence(text_of(prediction))) for prediction in mine]
-            pairs = []
-            for (name, said), label in zip(read, labels, strict=False):
-                pairs.append((said == "yes", label == "yes"))
+            pairs = list(zip(read, labels, strict=False))
+            for (name, said), label in pairs:
                 per_item[name] = {"category": category, "parsed": said, "label": label, "correct": said == label}
-            counts = Counts.of(pairs)
+            counts = Counts.of((name, said == "yes", label == "yes") for (name, said), label in pairs)
             scores[category] = {
                 "TP": counts.tp,
                 "FP": counts.fp,
                 "TN": counts.tn,
                 "FN": counts.fn,
-                "accuracy": (counts.tp + counts.tn) / len(pairs),
+                "accuracy": mean((name, said == label) for (name, said), label in pairs),
                 "precision": counts.precision if counts.tp + counts.fp else None,
                 "recall": counts.recall if counts.tp + counts.fn else None,
                 "f1": counts.f1 if counts.tp else None,
-                "yes_ratio": sum(said == "yes" for _, said in read) / len(read),
+                "yes_ratio": mean((name, said == "yes") for name, said in read),
             }
         parsed = {name: Parsed(value=one["parsed"], credit=float(one["correct"])) for name, one in per_item.items()}
         figures = {name: (one["f1"] or 0.0, one["accuracy"], one["yes_ratio"]) for name, one in scores.items()}
@@ -240,16 +237,15 @@ class Pope(Benchmark):
         read = {one.id: vlmevalkit_words(text_of(one)) for one in predictions}
         scores, figures = {}, {}
         for category, mine in {"Overall": list(predictions), **self._by_category(predictions)}.items():
-            answers = [(read[one.id] == "Yes", self._questions[one.id].label == "yes") for one in mine]
-            counts = Counts.of(answers)
-            right = sum(read[one.id].lower() == self._questions[one.id].label for one in mine)
+            counts = Counts.of((one.id, read[one.id] == "Yes", self._questions[one.id].label == "yes") for one in mine)
+            right = mean((one.id, read[one.id].lower() == self._questions[one.id].label) for one in mine)
             scores[category] = {
                 "Overall": counts.f1 * 100,
-                "acc": right / len(mine) * 100,
+                "acc": right * 100,
                 "precision": counts.precision * 100,
                 "recall": counts.recall * 100,
             }
-            figures[category] = (counts.f1, right / len(mine), (counts.tp + counts.fp) / len(mine))
+            figures[category] = (counts.f1, right, mean((one.id, read[one.id] == "Yes") for one in mine))
         per_item = {name: {"extracted": label} for name, label in read.items()}
         headline = _headline(figures.pop("Overall"), figures)
         return Score(scores=scores, per_item=per_item, parsed=self._parsed(read), headline=headline)
@@ -259,17 +255,19 @@ class Pope(Benchmark):
         read = {one.id: whole_reply(text_of(one)) for one in predictions}
         scores, figures = {}, {}
         for category, mine in {"all": list(predictions), **self._by_category(predictions)}.items():
-            answers = [(read[one.id], self._questions[one.id].label) for one in mine]
-            counts = Counts.of((said == "yes", label == "yes") for said, label in answers if said in ("yes", "no"))
-            yes = sum(label == "yes" for _, label in answers)
+            answers = [(one.id, read[one.id], self._questions[one.id].label) for one in mine]
+            counts = Counts.of(
+                (name, said == "yes", label == "yes") for name, said, label in answers if said in ("yes", "no")
+            )
             scores[category] = {
-                "accuracy": (counts.tp + counts.tn) / len(mine),
+                "accuracy": mean((name, said == label) for name, said, label in answers),
                 "precision": counts.precision,
                 "recall": counts.recall,
                 "f1": counts.f1,
-                "yes_ratio": yes / len(mine),
+                "yes_ratio": mean((name, label == "yes") for name, _, label in answers),
             }
-            figures[category] = (counts.f1, scores[category]["accuracy"], (counts.tp + counts.fp) / len(mine))
+            said_yes = mean((name, said == "yes") for name, said, _ in answers)
+            figures[category] = (counts.f1, scores[category]["accuracy"], said_yes)
         headline = _headline(figures.pop("all"), figures)
         return Score(scores=scores, per_item=None, parsed=self._parsed(read), headline=headline)
 
@@ -285,9 +283,9 @@ class Pope(Benchmark):
         for prediction in predictions:
             found[self._questions[prediction.id].category].append(prediction)
         for category, mine in found.items():
-            if not mine:
+            if not mine and not (self.partial and predictions):
                 raise TuwenError(f"POPE: {category}: no answers")
-        return found
+        return {category: mine for category, mine in found.items() if mine}
 
 
 def _places(path: Path) -> list[Path]:

@@ -22,8 +22,8 @@ from tuwen.data.formats.published import GROUNDING, worded
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Parsed, Prediction, Published, Score
 from tuwen.evaluate.benchmarks._picture_paths import PicturePaths
 from tuwen.evaluate.benchmarks._replies import read_replies, require_known, text_of
-from tuwen.evaluate.benchmarks._short_answers import prediction_paths, write_records
-from tuwen.evaluate.files import read_json_lines
+from tuwen.evaluate.figures import count, mean
+from tuwen.evaluate.files import prediction_paths, read_json_lines, write_records
 from tuwen.evaluate.scoring.boxes import RIGHT_FROM, in_pixels, intersection_over_union, qwen_vl
 
 SPLITS = (
@@ -36,7 +36,7 @@ SPLITS = (
     "refcocog_val",
     "refcocog_test",
 )
-
+FOLDERS = ("images", "train2014")
 KINDS: Mapping[str, tuple[type, ...]] = {
     "image": (str,),
     "sent": (str,),
@@ -80,6 +80,7 @@ class RefCoco(Benchmark):
         "refcoco_val.jsonl": "lines of image, sent, bbox, width, height (Qwen-VL's); other splits beside it, by name",
         "images": "pictures of COCO train2014",
     }
+    picture_folders = (*FOLDERS, *(f"{split.partition('_')[0]}/{folder}" for split in SPLITS for folder in FOLDERS))
     styles = ("qwen", "words")
     published = (
         Published(
@@ -120,7 +121,9 @@ class RefCoco(Benchmark):
         for split in self.splits:
             path = self._path(split)
             assert path is not None
-            pictures = PicturePaths(path.parent, "images", "train2014", "../images", "../train2014")
+            pictures = PicturePaths(
+                path.parent, [home / folder for home in (path.parent, self.data) for folder in FOLDERS]
+            )
             records = read_json_lines(path, "lines of image, sent, bbox, width, height")
             for number, record in enumerate(records):
                 name = str(number) if len(self.splits) == 1 else f"{split}/{number}"
@@ -194,12 +197,13 @@ class RefCoco(Benchmark):
         pixels = in_pixels(boxes, [one.size for one in asked])
         overlaps = intersection_over_union(pixels, np.asarray([one.box for one in asked], dtype=np.float32))
         right = overlaps >= RIGHT_FROM
+        hits = [(one, bool(hit)) for one, hit in zip(asked, right, strict=True)]
         splits = {
-            split: _precision(right[[one.split == split for one in asked]])
+            split: _precision([(one.id, hit) for one, hit in hits if one.split == split])
             for split in self.splits
             if any(one.split == split for one in asked)
         }
-        total = _precision(right)
+        total = _precision([(one.id, hit) for one, hit in hits])
         return Score(
             scores=total if len(self.splits) == 1 else {**total, "splits": splits},
             per_item={
@@ -218,9 +222,8 @@ class RefCoco(Benchmark):
         )
 
 
-def _precision(right: np.ndarray) -> dict[str, Any]:
-    correct = int(right.sum())
-    return {"precision_at_1": correct / len(right), "correct": correct, "total": len(right)}
+def _precision(hits: Sequence[tuple[str, bool]]) -> dict[str, Any]:
+    return {"precision_at_1": mean(hits), "correct": count(hits), "total": len(hits)}
 
 
 def _plain(value: np.floating[Any]) -> float | str:
@@ -239,8 +242,5 @@ def _referred(record: dict[str, Any], name: str, split: str, pictures: PicturePa
     box, size = record["bbox"], (record["width"], record["height"])
     if len(box) != 4 or not all(isinstance(side, int | float) and isfinite(side) for side in [*box, *size]):
         raise TuwenError(f"{where}: bbox: expected left, top, right and bottom in pixels, found {json.dumps(box):.60}")
-    try:
-        picture = pictures.find(record["image"])
-    except TuwenError as error:
-        raise TuwenError(f"{where}: image: {error}") from None
+    picture = pictures.find(record["image"])
     return Referred(id=name, split=split, picture=picture, words=record["sent"], box=tuple(box), size=size)

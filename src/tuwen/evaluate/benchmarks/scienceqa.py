@@ -16,12 +16,22 @@ from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Parsed, Prediction, Published, Score
-from tuwen.evaluate.benchmarks._replies import REPLY_KEYS, in_order, require_known, require_pictures, text_of
-from tuwen.evaluate.benchmarks._short_answers import prediction_paths
-from tuwen.evaluate.files import only, own_predictions, read_json, read_records, value
+from tuwen.evaluate.benchmarks._replies import REPLY_KEYS, in_order, require_known, text_of
+from tuwen.evaluate.figures import count, mean
+from tuwen.evaluate.files import (
+    and_others,
+    by_id,
+    only,
+    own_predictions,
+    prediction_paths,
+    read_json,
+    read_records,
+    value,
+)
 from tuwen.evaluate.scoring.choice_letters import FAILED, science_qa_llava
 
 PROBLEMS, SPLITS, SPLIT = "problems.json", "pid_splits.json", "test"
+PICTURES = f"images/{SPLIT}"
 ANSWERS, RECORDS = "llava_answers.jsonl", "predictions.jsonl"
 LETTERS = "ABCDE"
 PLACE = "<image>"
@@ -75,8 +85,9 @@ class ScienceQA(Benchmark):
     files: ClassVar[Mapping[str, str]] = {
         PROBLEMS: "questions of all splits",
         SPLITS: "which of them are the test split",
-        "images/test/ID/image.png": "pictures",
+        f"{PICTURES}/ID/image.png": "pictures",
     }
+    picture_folders: ClassVar[tuple[str, ...]] = (PICTURES,)
     styles: ClassVar[tuple[str, ...]] = ("llava", "qwen")
     published: ClassVar[tuple[Published, ...]] = (
         Published(system="LLaVA-1.5-7B", values={"image accuracy": 66.8}, source="LLaVA docs/MODEL_ZOO.md"),
@@ -92,16 +103,18 @@ class ScienceQA(Benchmark):
             raise TuwenError(f"{path}: expected an object of questions by their numbers")
         if not isinstance(splits, dict) or not isinstance(splits.get(SPLIT), list) or not splits[SPLIT]:
             raise TuwenError(f"{self.data / SPLITS}: {SPLIT}: expected a list of numbers of questions")
-        found: dict[str, Problem] = {}
-        for number in map(str, splits[SPLIT]):
-            if not isinstance(problems.get(number), dict):
-                raise TuwenError(f"{path}: question {number} of the split {SPLIT} is missing")
-            if number in found:
-                raise TuwenError(f"{self.data / SPLITS}: {SPLIT}: question {number} is there twice")
-            found[number] = self._problem(number, problems[number], f"{path}: question {number}")
-        pictures = [one.picture for one in found.values() if one.picture is not None]
-        require_pictures(pictures, self.data / "images" / SPLIT)
-        return found
+        numbers = [*map(str, splits[SPLIT])]
+        missing = [number for number in numbers if not isinstance(problems.get(number), dict)]
+        if missing:
+            raise TuwenError(f"{path}: question {missing[0]} of the split {SPLIT} is missing{and_others(missing)}")
+        where = f"{self.data / SPLITS}: {SPLIT}"
+        return by_id(
+            (
+                (where, number, self._problem(number, problems[number], f"{path}: question {number}"))
+                for number in numbers
+            ),
+            "question",
+        )
 
     def _problem(self, number: str, record: dict[str, Any], where: str) -> Problem:
         choices, answer = value(record, "choices", where=where), value(record, "answer", where=where)
@@ -117,7 +130,7 @@ class ScienceQA(Benchmark):
             options={letter: str(choice) for letter, choice in zip(LETTERS, choices, strict=False)},
             answer=LETTERS[answer],
             subject=str(record.get("subject", "")),
-            picture=self.data / "images" / SPLIT / number / str(image) if image else None,
+            picture=self.data / PICTURES / number / str(image) if image else None,
         )
 
     def items(self) -> Sequence[Item]:
@@ -201,16 +214,15 @@ class ScienceQA(Benchmark):
                 "is_multimodal": seen,
                 "correct": letter in problem.options and letter == problem.answer,
             }
-        right = [verdict["correct"] for verdict in per_item.values()]
-        pictured = [verdict["correct"] for verdict in per_item.values() if verdict["is_multimodal"]]
-        image_accuracy = sum(pictured) / len(pictured) * 100 if pictured else None
+        right = [(name, verdict["correct"]) for name, verdict in per_item.items()]
+        pictured = [(name, verdict["correct"]) for name, verdict in per_item.items() if verdict["is_multimodal"]]
         scores = {
             "total": len(right),
-            "correct": sum(right),
-            "accuracy": sum(right) / len(right) * 100,
+            "correct": count(right),
+            "accuracy": mean(right) * 100,
             "img_total": len(pictured),
-            "img_correct": sum(pictured),
-            "img_accuracy": image_accuracy,
+            "img_correct": count(pictured),
+            "img_accuracy": mean(pictured) * 100 if pictured else None,
         }
         parsed = {
             name: Parsed(
@@ -218,5 +230,7 @@ class ScienceQA(Benchmark):
             )
             for name, verdict in per_item.items()
         }
-        headline = {"accuracy": sum(right) / len(right) * 100, "image accuracy": image_accuracy or 0.0}
+        headline = {"accuracy": scores["accuracy"]}
+        if pictured:
+            headline["image accuracy"] = scores["img_accuracy"]
         return Score(scores=scores, per_item=per_item, parsed=parsed, headline=headline)

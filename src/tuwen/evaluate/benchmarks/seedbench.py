@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,9 +18,9 @@ from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
 from tuwen.data.storage import written_whole
 from tuwen.evaluate.benchmark import BENCHMARKS, Benchmark, Item, Parsed, Prediction, Published, Score
-from tuwen.evaluate.benchmarks._replies import in_order, read_replies, require_known, require_pictures, text_of
-from tuwen.evaluate.benchmarks._short_answers import prediction_paths
-from tuwen.evaluate.files import only, read_json, value
+from tuwen.evaluate.benchmarks._replies import in_order, read_replies, require_known, text_of
+from tuwen.evaluate.figures import mean, rounded
+from tuwen.evaluate.files import by_id, listed, only, prediction_paths, read_json, value
 from tuwen.evaluate.scoring.choice_letters import Extraction, vlmevalkit_head, vlmevalkit_v0_2
 
 QUESTIONS = "SEED-Bench.json"
@@ -68,6 +69,7 @@ class SeedBench(Benchmark):
         FOLDERS["image"]: "pictures, by data_id",
         FOLDERS["video"]: "a frame of each video, by question_id (.jpg)",
     }
+    picture_folders: ClassVar[tuple[str, ...]] = tuple(FOLDERS.values())
     styles: ClassVar[tuple[str, ...]] = ("llava", "qwen")
     published: ClassVar[tuple[Published, ...]] = (
         Published(system="LLaVA-1.5-7B", values={"all": 58.6}, source="LLaVA docs/MODEL_ZOO.md"),
@@ -81,30 +83,28 @@ class SeedBench(Benchmark):
         data = read_json(path, "the questions of SEED-Bench")
         if not isinstance(data, dict) or not isinstance(data.get("question_type"), dict):
             raise TuwenError(f"{path}: expected an object with questions and question_type")
-        names = {number: name for name, number in data["question_type"].items()}
+        names = {str(number): name for name, number in data["question_type"].items()}
         there = {kind: (self.data / folder).is_dir() for kind, folder in FOLDERS.items()}
-        found: dict[str, Question] = {}
-        for number, record in enumerate(data.get("questions") or ()):
-            where = f"{path}: question {number}"
-            if not isinstance(record, dict):
-                raise TuwenError(f"{where}: expected keys and values, found {type(record).__name__}")
-            question = self._question(record, names, there, where)
-            if question.id in found:
-                raise TuwenError(f"{where}: question_id {question.id} is there twice")
-            found[question.id] = question
+        records = ((f"{path}: question {place}", one) for place, one in enumerate(listed(data, "questions", path)))
+        found = by_id(
+            (
+                (where, question.id, question)
+                for where, record in records
+                for question in [self._question(record, names, there, where)]
+            ),
+            "question_id",
+        )
         if not found:
             raise TuwenError(f"{path}: questions: there are none")
-        for kind, folder in FOLDERS.items():
-            require_pictures((one.picture for one in found.values() if one.kind == kind), self.data / folder)
         return found
 
     def _question(
-        self, record: dict[str, Any], names: Mapping[Any, str], there: Mapping[str, bool], where: str
+        self, record: dict[str, Any], names: Mapping[str, str], there: Mapping[str, bool], where: str
     ) -> Question:
         name, kind = str(value(record, "question_id", where=where)), str(value(record, "data_type", where=where))
         if kind not in FOLDERS:
             raise TuwenError(f"{where}: data_type: expected image or video, found {kind!r:.40}")
-        dimension = names.get(value(record, "question_type_id", where=where))
+        dimension = names.get(str(value(record, "question_type_id", where=where)))
         if dimension is None:
             raise TuwenError(f"{where}: question_type_id {record['question_type_id']!r:.40} is not in question_type")
         answer = str(value(record, "answer", where=where))
@@ -113,7 +113,7 @@ class SeedBench(Benchmark):
         stem = f"{name}.jpg" if kind == "video" else str(value(record, "data_id", where=where))
         plain = self.data / FOLDERS[kind] / stem
         candidates = (plain.with_name(plain.name + suffix) for suffix in SUFFIXES)
-        picture = next((path for path in candidates if path.is_file()), plain) if there[kind] else plain
+        picture = next((path for path in candidates if isfile(path)), plain) if there[kind] else plain
         options = {letter: str(value(record, f"choice_{letter.lower()}", where=where)) for letter in LETTERS}
         text = str(value(record, "question", where=where))
         return Question(name, text, options, answer, dimension, kind, picture)
@@ -180,19 +180,19 @@ class SeedBench(Benchmark):
         require_known((one.id for one in predictions), self._questions, self.name)
         given = {one.id: text_of(one) for one in predictions}
         right = {name: given.get(name) == question.answer for name, question in self._questions.items()}
-        table: dict[str, list[bool]] = {}
+        table: dict[str, list[tuple[str, bool]]] = {}
         for name, question in self._questions.items():
-            table.setdefault(question.dimension, []).append(right[name])
+            table.setdefault(question.dimension, []).append((name, right[name]))
         whole = self._accuracies(right)
-        dimensions = {dimension: _percent(them) for dimension, them in table.items()}
+        dimensions = {dimension: mean(them) * 100 for dimension, them in table.items()}
         scores = {**dimensions, "Total accuracy": whole["all"]}
         scores |= {f"{kind} accuracy": whole[kind] for kind in FOLDERS if kind in whole}
         per_item = {
             name: {"correct": right[name], "type": question.dimension} for name, question in self._questions.items()
         }
         parsed = {name: Parsed(value=_letter(given.get(name)), credit=float(right[name])) for name in self._questions}
-        rounded = {name: float(f"{figure:.2f}") for name, figure in scores.items()}
-        return Score(scores=rounded, per_item=per_item, parsed=parsed, headline=whole, subtasks=dimensions)
+        printed = {name: rounded(figure, lambda exact: float(f"{exact:.2f}")) for name, figure in scores.items()}
+        return Score(scores=printed, per_item=per_item, parsed=parsed, headline=whole, subtasks=dimensions)
 
     def _extracted(self, extraction: Extraction, predictions: Sequence[Prediction]) -> Score:
         require_known((one.id for one in predictions), self._questions, self.name)
@@ -213,15 +213,11 @@ class SeedBench(Benchmark):
 
     def _accuracies(self, right: Mapping[str, bool]) -> dict[str, float]:
         """Percentages of all questions, and of those about pictures and about videos where there are any."""
-        found = {"all": list(right.values())}
+        found = {"all": list(right.items())}
         for name, one in right.items():
-            found.setdefault(self._questions[name].kind, []).append(one)
-        return {name: _percent(found[name]) for name in ("all", *FOLDERS) if name in found}
+            found.setdefault(self._questions[name].kind, []).append((name, one))
+        return {name: mean(found[name]) * 100 for name in ("all", *FOLDERS) if name in found}
 
 
 def _letter(reply: str | None) -> str | None:
     return reply if reply in tuple(LETTERS) else None
-
-
-def _percent(right: Sequence[bool]) -> float:
-    return sum(right) / len(right) * 100

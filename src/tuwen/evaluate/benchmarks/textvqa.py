@@ -13,24 +13,23 @@ from pathlib import Path
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import BENCHMARKS, Parsed, Prediction, Published, Score
 from tuwen.evaluate.benchmarks._replies import REPLY_KEYS
-from tuwen.evaluate.benchmarks._short_answers import (
+from tuwen.evaluate.benchmarks._short_answers import PROMPTS, Question, ShortAnswers, Wordings, parsed
+from tuwen.evaluate.figures import percent, rounded
+from tuwen.evaluate.files import (
     OWN_FILE,
-    PROMPTS,
-    Question,
-    ShortAnswers,
     listed,
     numbered,
     official_id,
-    parsed,
+    own_predictions,
+    read_json,
     text,
     texts,
+    value,
     write_records,
 )
-from tuwen.evaluate.files import own_predictions, read_json, value
 from tuwen.evaluate.scoring.substring import holds_any, shown
 from tuwen.evaluate.scoring.vqa_accuracy import (
     m4c_both,
-    percent,
     qwen_vl,
     vlmevalkit_latest,
     vlmevalkit_v0_2,
@@ -38,6 +37,7 @@ from tuwen.evaluate.scoring.vqa_accuracy import (
 from tuwen.evaluate.scoring.vqa_normalise import m4c
 
 QUESTIONS = "TextVQA_0.5.1_val.json"
+PICTURES = "train_images"
 OCR = "TextVQA_Rosetta_OCR_v0.2_val.json"
 CHALLENGE, LLAVA = "predictions.json", "llava_answers.jsonl"
 OCR_LINE = "Reference OCR token: "
@@ -62,7 +62,7 @@ class TextVqa(ShortAnswers):
     files = {
         QUESTIONS: "questions with ten answers each",
         OCR: "words that an OCR system has read, for the prompts of LLaVA-1.5 and CodeFuse-VLM",
-        "train_images": "pictures, <image_id>.jpg",
+        PICTURES: "pictures, <image_id>.jpg",
     }
     prompts = {
         "llava": "{question}\n" + OCR_LINE + "{tokens}\nAnswer the question using a single word or phrase.",
@@ -71,7 +71,7 @@ class TextVqa(ShortAnswers):
         "codefuse": "{question}\n" + OCR_LINE + "{tokens}",
     }
     styles = tuple(prompts)
-    pictures = "train_images"
+    picture_folders = (PICTURES,)
     id_keys = ("question_id",)
     prediction_files = ((CHALLENGE, LLAVA, OWN_FILE),)
     published = (
@@ -122,7 +122,7 @@ class TextVqa(ShortAnswers):
             yield Question(
                 id=str(value(record, "question_id", where=where)),
                 text=text(record, "question", where),
-                picture=self.data / self.pictures / f"{text(record, 'image_id', where)}.jpg",
+                picture=self.data / PICTURES / f"{text(record, 'image_id', where)}.jpg",
                 answers=answers,
             )
 
@@ -153,27 +153,19 @@ class TextVqa(ShortAnswers):
         return m4c(reply)
 
     @cached_property
-    def _by_wording(self) -> dict[tuple[str, str], list[Question]]:
-        found: dict[tuple[str, str], list[Question]] = {}
-        for question in self.questions.values():
-            found.setdefault((question.picture.stem, question.text.lower()), []).append(question)
-        return found
+    def _wordings(self) -> Wordings:
+        return Wordings(self.questions.values(), lambda question: (question.picture.stem, question.text.lower()))
 
     def read_file(self, path: Path) -> list[Prediction]:
         """Read the challenge's form, or LLaVA's, where a picture and the wording stand for a question's id."""
         if own := own_predictions(path):
             return own
-        found, seen = [], dict.fromkeys(self._by_wording, 0)
+        found, find = [], self._wordings.finder()
         for where, record in numbered(path):
-            name = value(record, "question_id", where=where)
+            name = str(value(record, "question_id", where=where))
             if "prompt" in record:
-                key = (str(name), asked_in(text(record, "prompt", where), where))
-                if key not in seen:
-                    raise TuwenError(f"{where}: no question {key[1]!r} about picture {name} in {QUESTIONS}")
-                same = self._by_wording[key]
-                name = same[min(seen[key], len(same) - 1)].id
-                seen[key] += 1
-            found.append(Prediction(str(name), value(record, *REPLY_KEYS, where=where)))
+                name = find(name, asked_in(text(record, "prompt", where), where))
+            found.append(Prediction(name, value(record, *REPLY_KEYS, where=where)))
         return found
 
     def write_predictions(self, predictions: Sequence[Prediction], out: Path) -> list[Path]:
@@ -196,7 +188,7 @@ class TextVqa(ShortAnswers):
         """LLaVA's script goes through the replies: missing ones do not count, and doubled ones twice."""
         self.known(self.replies(predictions))
         judged = [(one.id, m4c_both(one.text, self._references(one.id))) for one in predictions]
-        accuracy = percent([one.accuracy for _, one in judged])
+        accuracy = percent((name, one.accuracy) for name, one in judged)
         return Score(
             scores={"accuracy": accuracy},
             per_item={name: 100 * one.accuracy for name, one in judged},
@@ -206,15 +198,14 @@ class TextVqa(ShortAnswers):
 
     def _references(self, name: str) -> Sequence[str]:
         # Of questions with the same wording about a picture, LLaVA's script knows the last one.
-        question = self.questions[name]
-        return self._by_wording[question.picture.stem, question.text.lower()][-1].answers
+        return self._wordings.same(self.questions[name])[-1].answers
 
     def _qwen_vl(self, predictions: Sequence[Prediction]) -> Score:
         """Qwen-VL's copy of the VQA program, which wants every question answered and rounds."""
         replies = self.replies(predictions)
         self.complete(replies, "Qwen-VL's program")
         score = self.mean_score(qwen_vl, "accuracy", predictions)
-        accuracy = round(score.scores["accuracy"], 2)
+        accuracy = rounded(score.scores["accuracy"], lambda mean: round(mean, 2))
         return Score(
             scores={"accuracy": accuracy},
             per_item={name: round(credit, 2) for name, credit in score.per_item.items()},
@@ -230,7 +221,7 @@ class TextVqa(ShortAnswers):
             name: holds_any(reply, (one.lower() for one in self.questions[name].answers))
             for name, reply in replies.items()
         }
-        accuracy = percent([*right.values()])
+        accuracy = percent(right.items())
         return Score(
             scores={"accuracy": accuracy},
             per_item=right,

@@ -13,33 +13,27 @@ from typing import Any
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import BENCHMARKS, Parsed, Prediction, Published, Score
 from tuwen.evaluate.benchmarks._replies import REPLY_KEYS
-from tuwen.evaluate.benchmarks._short_answers import (
-    OWN_FILE,
-    PROMPTS,
-    Question,
-    ShortAnswers,
-    numbered,
-    parsed,
-    text,
-    texts,
-    write_records,
-)
-from tuwen.evaluate.files import own_predictions, value
-from tuwen.evaluate.scoring.average_precision import average_precision, f1
+from tuwen.evaluate.benchmarks._short_answers import PROMPTS, Question, ShortAnswers, parsed
+from tuwen.evaluate.figures import Figure, Values, percent, rounded
+from tuwen.evaluate.files import OWN_FILE, by_id, numbered, own_predictions, text, texts, value, write_records
+from tuwen.evaluate.scoring.average_precision import average_precision
 from tuwen.evaluate.scoring.substring import holds_any, shown
 from tuwen.evaluate.scoring.vqa_accuracy import (
     Judged,
     Rule,
     llava_submission,
     m4c_both,
-    percent,
     qwen_vl,
     vizwiz_api,
 )
+from tuwen.evaluate.scoring.yes_no import Counts
 
 ANNOTATIONS = "Annotations/val.json"
+PICTURES = "val"
 ANSWERS, ANSWERABILITY = "results_vqa.json", "results_answerability.json"
 ANSWERABLE = "answerable"
+# The API rounds what it reports.
+DIGITS = 2
 
 
 @BENCHMARKS.register("vizwiz")
@@ -55,13 +49,13 @@ class VizWiz(ShortAnswers):
     summary = "Questions of blind people about their own pictures; some cannot be answered, which is to be said."
     summary_zh = "视障用户拍摄的图片与提问；部分问题无法回答，模型应当说明。"
     homepage = "https://vizwiz.org/tasks-and-datasets/vqa/"
-    files = {ANNOTATIONS: "questions with ten answers each", "val": "pictures"}
+    files = {ANNOTATIONS: "questions with ten answers each", PICTURES: "pictures"}
     prompts = {
         **PROMPTS,
         "llava": "{question}\nWhen the provided information is insufficient, respond with 'Unanswerable'.\n"
         "Answer the question using a single word or phrase.",
     }
-    pictures = "val"
+    picture_folders = (PICTURES,)
     id_keys = ("image", "question_id")
     prediction_files = ((ANSWERS, OWN_FILE), (ANSWERABILITY,))
     published = (
@@ -100,13 +94,8 @@ class VizWiz(ShortAnswers):
     @cached_property
     def _annotations(self) -> dict[str, dict[str, Any]]:
         path = self.data / ANNOTATIONS
-        found: dict[str, dict[str, Any]] = {}
-        for where, record in numbered(path, "the annotations of VizWiz"):
-            image = text(record, "image", where)
-            if image in found:
-                raise TuwenError(f"{where}: image: {image} is there twice")
-            found[image] = record
-        return found
+        rows = numbered(path, "the annotations of VizWiz")
+        return by_id(((where, text(record, "image", where), record) for where, record in rows), "image")
 
     def read_questions(self) -> Iterable[Question]:
         """One for each picture, which is its name."""
@@ -115,7 +104,7 @@ class VizWiz(ShortAnswers):
             yield Question(
                 id=image,
                 text=text(record, "question", where),
-                picture=self.data / self.pictures / image,
+                picture=self.data / PICTURES / image,
                 answers=texts(record, "answers", where),
                 category=text(record, "answer_type", where),
             )
@@ -185,7 +174,7 @@ class VizWiz(ShortAnswers):
         if answers:
             self.complete(answers, "the VizWiz API")
             judged = self.judge(vizwiz_api, answers)
-            scores["accuracy"] = self._per_type(_credits(judged), 2)
+            scores["accuracy"] = self._per_type(_credits(judged), rounding=True)
             headline |= {"accuracy": scores["accuracy"]["overall"], **scores["accuracy"]["perAnswerType"]}
         if confidences:
             self.complete(confidences, "the VizWiz API")
@@ -195,44 +184,47 @@ class VizWiz(ShortAnswers):
         read = parsed(judged) or {name: Parsed(value=given, credit=None) for name, given in confidences.items()}
         return Score(
             scores=scores,
-            per_item={name: round(100 * one.accuracy, 2) for name, one in judged.items()},
+            per_item={name: round(100 * one.accuracy, DIGITS) for name, one in judged.items()},
             parsed=read,
             headline=headline,
         )
 
     def _unanswerability(self, confidences: Mapping[str, float]) -> dict[str, float]:
+        names = [name for name in self.questions if name in confidences]
         labels = []
-        for name in self.questions:
+        for name in names:
             label = self._annotations[name].get(ANSWERABLE)
             if label not in (0, 1):
                 raise TuwenError(f"{self.data / ANNOTATIONS}: {name}: answerable: expected 0 or 1, found {label!r}")
             labels.append(not label)
-        scores = [1.0 - confidences[name] for name in self.questions]
-        return {
-            "average_precision": round(100 * average_precision(labels, scores), 2),
-            "f1_score": round(100 * f1(labels, [score > 0.5 for score in scores]), 2),
-        }
+        scores = [1.0 - confidences[name] for name in names]
+        average = Figure(
+            float(average_precision(labels, scores)[0]),
+            lambda draws: average_precision(labels, scores, draws.times(names)),
+        )
+        counts = Counts.of((name, score > 0.5, label) for name, score, label in zip(names, scores, labels, strict=True))
+        return {"average_precision": _rounded(100 * average), "f1_score": _rounded(100 * counts.f1)}
 
-    def _per_type(self, credits: Mapping[str, float], digits: int | None) -> dict[str, Any]:
-        types: dict[str, list[float]] = {}
+    def _per_type(self, credits: Mapping[str, float], *, rounding: bool) -> dict[str, Any]:
+        types: dict[str, list[tuple[str, float]]] = {}
         for name, credit in credits.items():
-            types.setdefault(self.questions[name].category, []).append(credit)
+            types.setdefault(self.questions[name].category, []).append((name, credit))
 
-        def figure(values: Sequence[float]) -> float:
-            return percent(values) if digits is None else round(percent(values), digits)
+        def figure(values: Values) -> float:
+            found = percent(values)
+            return _rounded(found) if rounding else found
 
         return {
-            "overall": figure([*credits.values()]),
+            "overall": figure(credits.items()),
             "perAnswerType": {name: figure(values) for name, values in types.items()},
         }
 
-    def _accuracy(self, credits: Mapping[str, float], read: Mapping[str, Parsed], digits: int | None) -> Score:
-        accuracy = self._per_type(credits, digits)
+    def _accuracy(self, credits: Mapping[str, float], read: Mapping[str, Parsed], *, rounding: bool) -> Score:
+        accuracy = self._per_type(credits, rounding=rounding)
         return Score(
             scores={"accuracy": accuracy},
             per_item={
-                name: 100 * credit if digits is None else round(100 * credit, digits)
-                for name, credit in credits.items()
+                name: round(100 * credit, DIGITS) if rounding else 100 * credit for name, credit in credits.items()
             },
             parsed=read,
             headline={"accuracy": accuracy["overall"], **accuracy["perAnswerType"]},
@@ -242,22 +234,26 @@ class VizWiz(ShortAnswers):
         answers = self._answers(predictions)
         self.complete(answers, "the program")
         judged = self.judge(rule, answers)
-        return self._accuracy(_credits(judged), parsed(judged), 2)
+        return self._accuracy(_credits(judged), parsed(judged), rounding=True)
 
     def _lmms_eval(self, predictions: Sequence[Prediction]) -> Score:
         judged = self.judge(m4c_both, self._answers(predictions))
-        return self._accuracy(_credits(judged), parsed(judged), None)
+        return self._accuracy(_credits(judged), parsed(judged), rounding=False)
 
     def _codefuse(self, predictions: Sequence[Prediction]) -> Score:
         """CodeFuse-VLM's rule. Which of the ten answers it looked for is not published; here the most frequent one."""
         replies = self._answers(predictions)
         credits = {name: float(holds_any(reply, [self.questions[name].answer])) for name, reply in replies.items()}
         read = {name: Parsed(value=shown(reply) or None, credit=credits[name]) for name, reply in replies.items()}
-        return self._accuracy(credits, read, None)
+        return self._accuracy(credits, read, rounding=False)
 
 
 def _credits(judged: Mapping[str, Judged]) -> dict[str, float]:
     return {name: one.accuracy for name, one in judged.items()}
+
+
+def _rounded(figure: float) -> Any:
+    return rounded(figure, lambda exact: round(exact, DIGITS))
 
 
 def _split(given: Any) -> tuple[Any, Any]:

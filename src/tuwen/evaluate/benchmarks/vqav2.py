@@ -11,31 +11,22 @@ from pathlib import Path
 
 from tuwen.config import TuwenError
 from tuwen.evaluate.benchmark import BENCHMARKS, Prediction, Published, Score
-from tuwen.evaluate.benchmarks._short_answers import (
-    OWN_FILE,
-    Question,
-    ShortAnswers,
-    listed,
-    official_id,
-    parsed,
-    text,
-    texts,
-    write_records,
-)
-from tuwen.evaluate.files import read_json, value
+from tuwen.evaluate.benchmarks._short_answers import Question, ShortAnswers, parsed
+from tuwen.evaluate.figures import percent, rounded
+from tuwen.evaluate.files import OWN_FILE, listed, official_id, read_json, text, texts, value, write_records
 from tuwen.evaluate.scoring.vqa_accuracy import (
     Rule,
     half_up,
     llava_submission,
     lmms_eval,
     official,
-    percent,
     qwen_vl,
     vlmevalkit_latest,
     vlmevalkit_v0_2,
 )
 
 QUESTIONS = "v2_OpenEnded_mscoco_val2014_questions.json"
+PICTURES = "val2014"
 ANNOTATIONS = "v2_mscoco_val2014_annotations.json"
 RESULTS = "v2_OpenEnded_mscoco_val2014_model_results.json"
 
@@ -52,9 +43,9 @@ class Vqav2(ShortAnswers):
     files = {
         QUESTIONS: "questions",
         ANNOTATIONS: "ten answers for each question",
-        "val2014": "pictures, COCO_val2014_%012d.jpg",
+        PICTURES: "pictures, COCO_val2014_%012d.jpg",
     }
-    pictures = "val2014"
+    picture_folders = (PICTURES,)
     id_keys = ("question_id",)
     prediction_files = ((RESULTS, OWN_FILE),)
     published = (
@@ -126,7 +117,7 @@ class Vqav2(ShortAnswers):
     def _picture(self, image: object, where: str) -> Path:
         if not isinstance(image, int):
             raise TuwenError(f"{where}: image_id: expected a whole number, found {image!r}")
-        return self.data / self.pictures / f"COCO_val2014_{image:012d}.jpg"
+        return self.data / PICTURES / f"COCO_val2014_{image:012d}.jpg"
 
     def reading(self, reply: str, references: Sequence[str]) -> str:
         """As the official program compares it, which depends on whether people agree."""
@@ -139,25 +130,25 @@ class Vqav2(ShortAnswers):
         records = ({"question_id": official_id(name), "answer": reply} for name, reply in replies.items())
         return [write_records(out / RESULTS, records)]
 
-    def _official(self, rule: Rule, rounded: Callable[[float], float], predictions: Sequence[Prediction]) -> Score:
+    def _official(self, rule: Rule, digits: Callable[[float], float], predictions: Sequence[Prediction]) -> Score:
         replies = self.replies(predictions)
         self.known(replies)
         self.complete(replies, "the official program")
         judged = self.judge(rule, replies)
-        types: dict[str, list[float]] = {}
-        kinds: dict[str, list[float]] = {}
+        types: dict[str, list[tuple[str, float]]] = {}
+        kinds: dict[str, list[tuple[str, float]]] = {}
         for name, one in judged.items():
-            types.setdefault(self.questions[name].category, []).append(one.accuracy)
-            kinds.setdefault(self.questions[name].kind, []).append(one.accuracy)
-        per_type = {name: rounded(percent(values)) for name, values in types.items()}
-        overall = rounded(percent([one.accuracy for one in judged.values()]))
+            types.setdefault(self.questions[name].category, []).append((name, one.accuracy))
+            kinds.setdefault(self.questions[name].kind, []).append((name, one.accuracy))
+        per_type = {name: rounded(percent(values), digits) for name, values in types.items()}
+        overall = rounded(percent((name, one.accuracy) for name, one in judged.items()), digits)
         return Score(
             scores={
                 "overall": overall,
                 "per_answer_type": per_type,
-                "per_question_type": {name: rounded(percent(values)) for name, values in kinds.items()},
+                "per_question_type": {name: rounded(percent(values), digits) for name, values in kinds.items()},
             },
-            per_item={name: rounded(100 * one.accuracy) for name, one in judged.items()},
+            per_item={name: digits(100 * one.accuracy) for name, one in judged.items()},
             parsed=parsed(judged),
             headline={"accuracy": overall, **per_type},
         )

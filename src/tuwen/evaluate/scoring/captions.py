@@ -10,6 +10,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tuwen.evaluate.figures import combined, mean, total
 
 LONGEST_GRAM = 4
 # Of ROUGE-L: how much more recall counts than precision.
@@ -35,24 +41,33 @@ class CaptionScores:
     each: list[dict[str, float]]
 
 
-def caption_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
+def caption_scores(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], ids: Sequence[str] | None = None
+) -> CaptionScores:
     """Score captions.
+
+    In other draws of the pictures, what CIDEr takes for rare stays what it is among all of them. It belongs to the
+    yardstick and not to the captions; and a picture that is drawn twice would make its own words common.
 
     Args:
         predictions: one caption a picture, tokenised.
         references: its references, tokenised; at least one.
+        ids: of the pictures; numbers unless given.
     """
-    total, each = bleu(predictions, references)
-    rouge = [rouge_l(prediction, known) for prediction, known in zip(predictions, references, strict=True)]
+    names = [str(number) for number in range(len(predictions))] if ids is None else ids
+    matches = np.array([_matches(made, known) for made, known in zip(predictions, references, strict=True)]).T
+    sums = [total(zip(names, column.tolist(), strict=True)) for column in matches]
+    rouge = [rouge_l(made, known) for made, known in zip(predictions, references, strict=True)]
     consensus = cider(predictions, references)
-    total |= {"ROUGE_L": sum(rouge) / len(rouge), "CIDEr": sum(consensus) / len(consensus)}
-    return CaptionScores(
-        total,
-        [
-            {**one, "ROUGE_L": overlap, "CIDEr": agreement}
-            for one, overlap, agreement in zip(each, rouge, consensus, strict=True)
-        ],
-    )
+    lengths = range(1, LONGEST_GRAM + 1)
+    scores = {f"Bleu_{longest}": combined(partial(bleu, longest), *sums) for longest in lengths}
+    scores |= {
+        "ROUGE_L": mean(zip(names, rouge, strict=True)),
+        "CIDEr": mean(zip(names, consensus, strict=True)),
+    }
+    columns = {f"Bleu_{longest}": bleu(longest, *matches).tolist() for longest in lengths}
+    columns |= {"ROUGE_L": rouge, "CIDEr": consensus}
+    return CaptionScores(scores, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
 
 def _grams(caption: str) -> list[Counter[Gram]]:
@@ -63,38 +78,38 @@ def _grams(caption: str) -> list[Counter[Gram]]:
     ]
 
 
-def bleu(
-    predictions: Sequence[str], references: Sequence[Sequence[str]]
-) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """BLEU-1 to BLEU-4 of all captions together, and of each; lengths are compared with the closest reference's."""
-    correct, guessed = [0] * LONGEST_GRAM, [0] * LONGEST_GRAM
-    all_length = all_closest = 0
-    each = []
-    for prediction, known in zip(predictions, references, strict=True):
-        made, rights = _grams(prediction), [_grams(reference) for reference in known]
-        right, tried = [], []
-        for place in range(LONGEST_GRAM):
-            right.append(
-                sum(min(count, max(grams[place][gram] for grams in rights)) for gram, count in made[place].items())
-            )
-            tried.append(sum(made[place].values()))
-        length = tried[0]
-        closest = min((abs(size - length), size) for size in (sum(grams[0].values()) for grams in rights))[1]
-        each.append(_bleu(right, tried, length, closest))
-        correct = [one + more for one, more in zip(correct, right, strict=True)]
-        guessed = [one + more for one, more in zip(guessed, tried, strict=True)]
-        all_length, all_closest = all_length + length, all_closest + closest
-    return _bleu(correct, guessed, all_length, all_closest), each
+def _matches(prediction: str, references: Sequence[str]) -> tuple[int, ...]:
+    """What BLEU counts of a caption.
+
+    Returns:
+        Of each length of sequences how many a reference has too; of each length how many there are; and the length of
+        the closest reference.
+    """
+    made, known = _grams(prediction), [_grams(reference) for reference in references]
+    correct = [
+        sum(min(times, max(grams[place][gram] for grams in known)) for gram, times in made[place].items())
+        for place in range(LONGEST_GRAM)
+    ]
+    tried = [grams.total() for grams in made]
+    closest = min((abs(size - tried[0]), size) for size in (grams[0].total() for grams in known))[1]
+    return *correct, *tried, closest
 
 
-def _bleu(correct: Sequence[int], guessed: Sequence[int], length: int, closest: int) -> dict[str, float]:
-    scores, product = {}, 1.0
-    ratio = (length + _TINY) / (closest + _SMALL)
-    penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
-    for place, (right, tried) in enumerate(zip(correct, guessed, strict=True), start=1):
-        product *= (right + _TINY) / (tried + _SMALL)
-        scores[f"Bleu_{place}"] = product ** (1 / place) * penalty
-    return scores
+def bleu(longest: int, *matches: Any) -> Any:
+    """BLEU of sequences up to a length; lengths of captions are compared with the closest reference's.
+
+    Args:
+        longest: the length.
+        matches: what ``_matches`` gives, added up; numbers or arrays.
+    """
+    correct, tried, closest = matches[:LONGEST_GRAM], matches[LONGEST_GRAM:-1], matches[-1]
+    product: Any = 1.0
+    for right, all_ in zip(correct[:longest], tried[:longest], strict=True):
+        product = product * ((right + _TINY) / (all_ + _SMALL))
+    ratio = (tried[0] + _TINY) / (closest + _SMALL)
+    # A caption that is too short; exp of more than 0 is not looked at.
+    penalty = np.exp(np.minimum(0.0, 1 - 1 / ratio))
+    return product ** (1 / longest) * penalty
 
 
 def rouge_l(prediction: str, references: Sequence[str]) -> float:

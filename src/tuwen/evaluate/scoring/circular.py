@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from tuwen.evaluate.figures import Figure, count, mean
+
 STEP = 1_000_000
 # Abilities as VLMEvalKit abbreviates them.
 ABBREVIATIONS = {
@@ -62,9 +64,9 @@ def circular(rows: Sequence[Verdict]) -> list[Verdict]:
     return [replace(row, right=right[row.index]) for row in rows if row.index < STEP]
 
 
-def accuracy(verdicts: Sequence[Verdict]) -> float | None:
+def accuracy(verdicts: Sequence[Verdict]) -> Figure | None:
     """The share of right ones, from 0 to 1; None of nothing."""
-    return sum(verdict.right for verdict in verdicts) / len(verdicts) if verdicts else None
+    return mean((str(verdict.index), verdict.right) for verdict in verdicts) if verdicts else None
 
 
 def means(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float | None]]:
@@ -101,7 +103,7 @@ def vlmevalkit_report(rows: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def _hits(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
-    return {"hits": sum(verdict.right for verdict in verdicts), "accuracy": accuracy(verdicts)}
+    return {"hits": count((str(verdict.index), verdict.right) for verdict in verdicts), "accuracy": accuracy(verdicts)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tuwen.evaluate.figures import mean
+
 # What a question has in common with others is one of these, whatever the choices file says.
 _COMMON = ("color", "material", "shape")
 # Steps of a question's program that are no reasoning of their own.
@@ -84,11 +86,11 @@ def metrics(
     right = {name: float(one.correct) for name, one in verdicts.items()}
     openness = {name: question["types"]["structural"] == "query" for name, question in balanced.items()}
     result: dict[str, Any] = {
-        "binary": _percent([right[name] for name in balanced if not openness[name]]),
-        "open": _percent([right[name] for name in balanced if openness[name]]),
-        "accuracy": _percent([*right.values()]),
-        "validity": _percent([float(bool(one.valid)) for one in verdicts.values()]),
-        "plausibility": _percent([float(bool(one.plausible)) for one in verdicts.values()]),
+        "binary": _percent({name: credit for name, credit in right.items() if not openness[name]}),
+        "open": _percent({name: credit for name, credit in right.items() if openness[name]}),
+        "accuracy": _percent(right),
+        "validity": _percent({name: float(bool(one.valid)) for name, one in verdicts.items()}),
+        "plausibility": _percent({name: float(bool(one.plausible)) for name, one in verdicts.items()}),
         "distribution": distribution(balanced, answers),
     }
     if consistent:
@@ -106,11 +108,11 @@ def consistency(
     questions: Mapping[str, Mapping[str, Any]], answers: Mapping[str, str], verdicts: Mapping[str, Verdict]
 ) -> float:
     """Of the questions whose answers follow from one that was answered right, how many were too, in percent."""
-    scores = []
+    scores = {}
     for name, one in verdicts.items():
         entailed = [other for other in questions[name]["entailed"] if other != name]
         if one.correct and entailed:
-            scores.append(sum(answers[other] == questions[other]["answer"] for other in entailed) / len(entailed))
+            scores[name] = sum(answers[other] == questions[other]["answer"] for other in entailed) / len(entailed)
     return _percent(scores)
 
 
@@ -139,12 +141,12 @@ def steps(question: Mapping[str, Any]) -> int:
     return sum(not any(word in step for word in _NO_STEPS) for step in written)
 
 
-def _percent(values: Sequence[float]) -> float:
-    return sum(values) / len(values) * 100 if values else 0.0
+def _percent(credits: Mapping[str, float]) -> float:
+    return mean(credits.items()) * 100 if credits else 0.0
 
 
 def _per_group(right: Mapping[str, float], group: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    found: dict[str, list[float]] = {}
+    found: dict[str, dict[str, float]] = {}
     for name, score in right.items():
-        found.setdefault(group[name], []).append(score)
+        found.setdefault(group[name], {})[name] = score
     return {key: {"accuracy": _percent(values), "questions": len(values)} for key, values in found.items()}

@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from tuwen.evaluate.figures import count, mean, percent, rounded
 
 ALL = "all"
 # What a judge is asked to keep to.
 LOWEST, HIGHEST = 1.0, 10.0
 GRADES = ("A", "B", "C", "D")
+# What an answer is worth that wins, or not, against another.
+CREDITS = {"won": 1.0, "tied": 0.5, "lost": 0.0}
+# What people may say besides a system.
+NEITHER = ("tied", "both_bad")
 
 Pair = tuple[float, float]
 # A judge's reply → scores of the first and the second answer; None where they cannot be read.
@@ -49,27 +53,34 @@ def single(reply: str) -> float | None:
     return score if LOWEST <= score <= HIGHEST else None
 
 
-def review_summary(scores: Iterable[tuple[str, Pair | None]]) -> dict[str, dict[str, float]]:
+def review_summary(scores: Iterable[tuple[str, str, Pair | None]]) -> dict[str, dict[str, float]]:
     """LLaVA's summary by category: how good the second answers are in percent of the first, and both means tenfold.
 
     A reply that cannot be read counts as -1 for both, as it does in that program.
 
+    Args:
+        scores: the item, its category, and the pair.
+
     Raises:
         ZeroDivisionError: when the first answers of a category have a mean of 0.
     """
-    found: dict[str, list[Pair]] = {}
-    for category, pair in scores:
+    found: dict[str, list[tuple[str, Pair]]] = {}
+    for item, category, pair in scores:
         for name in (ALL, category):
-            found.setdefault(name, []).append(pair or (-1.0, -1.0))
+            found.setdefault(name, []).append((item, pair or (-1.0, -1.0)))
     summary = {}
     for name, pairs in sorted(found.items()):
-        first, second = (round(float(mean), 3) for mean in np.asarray(pairs).mean(axis=0))
+        first, second = (rounded(mean((item, pair[side]) for item, pair in pairs), _to(3)) for side in (0, 1))
         summary[name] = {
-            "ratio_percent": round(second / first * 100, 1),
-            "reference_x10": round(first * 10, 1),
-            "model_x10": round(second * 10, 1),
+            "ratio_percent": rounded(second / first * 100, _to(1)),
+            "reference_x10": rounded(first * 10, _to(1)),
+            "model_x10": rounded(second * 10, _to(1)),
         }
     return summary
+
+
+def _to(digits: int) -> Callable[[float], float]:
+    return lambda exact: round(exact, digits)
 
 
 def outcome(pairs: Sequence[Pair | None]) -> str | None:
@@ -88,63 +99,82 @@ def outcome(pairs: Sequence[Pair | None]) -> str | None:
     return said.pop() if len(said) == 1 else "tied"
 
 
-def win_counts(outcomes: Iterable[tuple[str, str | None]]) -> dict[str, dict[str, Any]]:
-    """How often the second answer won, by category; replies that cannot be read are counted apart and nowhere else."""
-    found: dict[str, dict[str, Any]] = {}
-    for category, said in outcomes:
+def win_counts(outcomes: Iterable[tuple[str, str, str | None]]) -> dict[str, dict[str, Any]]:
+    """How often the second answer won, by category; replies that cannot be read are counted apart and nowhere else.
+
+    Args:
+        outcomes: the item, its category, and who wins.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for item, category, said in outcomes:
         for name in (ALL, category):
-            counts = found.setdefault(name, {"won": 0, "tied": 0, "lost": 0, "unread": 0})
-            counts[said or "unread"] += 1
-    for counts in found.values():
-        read = counts["won"] + counts["tied"] + counts["lost"]
-        counts["win_rate_percent"] = 100 * (counts["won"] + counts["tied"] / 2) / read if read else None
-    return dict(sorted(found.items()))
+            found.setdefault(name, []).append((item, said or "unread"))
+    summary = {}
+    for name, members in sorted(found.items()):
+        counts: dict[str, Any] = {
+            kind: count((item, said == kind) for item, said in members) for kind in ("won", "tied", "lost", "unread")
+        }
+        read = [(item, CREDITS[said]) for item, said in members if said in CREDITS]
+        summary[name] = {**counts, "win_rate_percent": percent(read) if read else None}
+    return summary
 
 
-def mean_scores(scores: Iterable[tuple[str, float | None]]) -> dict[str, dict[str, Any]]:
-    """Mean score of one system's answers by category, of the replies that can be read."""
-    found: dict[str, list[float | None]] = {}
-    for category, score in scores:
+def mean_scores(scores: Iterable[tuple[str, str, float | None]]) -> dict[str, dict[str, Any]]:
+    """Mean score of one system's answers by category, of the replies that can be read.
+
+    Args:
+        scores: the item, its category, and the score.
+    """
+    found: dict[str, list[tuple[str, float | None]]] = {}
+    for item, category, score in scores:
         for name in (ALL, category):
-            found.setdefault(name, []).append(score)
+            found.setdefault(name, []).append((item, score))
     summary = {}
     for name, given in sorted(found.items()):
-        read = [score for score in given if score is not None]
+        read = [(item, score) for item, score in given if score is not None]
         summary[name] = {
-            "mean": sum(read) / len(read) if read else None,
-            "read": len(read),
-            "unread": len(given) - len(read),
+            "mean": mean(read) if read else None,
+            "read": count((item, score is not None) for item, score in given),
+            "unread": count((item, score is None) for item, score in given),
         }
     return summary
 
 
-def grade_counts(ratings: Iterable[tuple[str, Sequence[str]]]) -> dict[str, dict[str, int]]:
-    """How many of all people's grades are A, B, C and D, by category."""
-    counts: dict[str, dict[str, int]] = {}
-    for category, grades in ratings:
+def grade_counts(ratings: Iterable[tuple[str, str, Sequence[str]]]) -> dict[str, dict[str, int]]:
+    """How many of all people's grades are A, B, C and D, by category.
+
+    Args:
+        ratings: the item, its category, and the grades it got.
+    """
+    found: dict[str, list[tuple[str, Sequence[str]]]] = {}
+    for item, category, grades in ratings:
         for name in (ALL, category):
-            row = counts.setdefault(name, dict.fromkeys(GRADES, 0))
-            for grade in grades:
-                row[grade] += 1
-    return counts
+            found.setdefault(name, []).append((item, grades))
+    return {
+        name: {grade: count((item, grades.count(grade)) for item, grades in members) for grade in GRADES}
+        for name, members in found.items()
+    }
 
 
-def preference_counts(chosen: Iterable[tuple[str, Sequence[Mapping[str, str]]]]) -> dict[str, dict[str, int]]:
+def preference_counts(chosen: Iterable[tuple[str, str, Sequence[Mapping[str, str]]]]) -> dict[str, dict[str, int]]:
     """How often people preferred each system, by category.
 
     Args:
-        chosen: categories with choices: ``first`` and ``second`` system, and the ``choice`` of one of these keys, or
-            ``tied`` or ``both_bad``.
+        chosen: the item, its category, and choices: ``first`` and ``second`` system, and the ``choice`` of one of these
+            keys, or ``tied`` or ``both_bad``.
     """
-    counts: dict[str, dict[str, int]] = {}
-    for category, rows in chosen:
-        for row in rows:
-            said = row.get(row["choice"], row["choice"])
-            for name in (ALL, category):
-                systems = dict.fromkeys([row["first"], row["second"], "tied", "both_bad"], 0)
-                kept = counts.setdefault(name, systems)
-                kept[said] = kept.get(said, 0) + 1
-    return counts
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    systems: dict[str, dict[str, None]] = {}
+    for item, category, rows in chosen:
+        said = [row.get(row["choice"], row["choice"]) for row in rows]
+        for name in (ALL, category):
+            found.setdefault(name, []).append((item, said))
+            for row in rows:
+                systems.setdefault(name, {}).update(dict.fromkeys((row["first"], row["second"])))
+    return {
+        name: {kind: count((item, said.count(kind)) for item, said in found[name]) for kind in [*known, *NEITHER]}
+        for name, known in systems.items()
+    }
 
 
 def grade_credit(grades: Sequence[str]) -> float:

@@ -99,11 +99,6 @@ def llava_submission(rule: Rule) -> Rule:
     return lambda reply, references: rule(m4c(reply), references)
 
 
-def percent(values: Sequence[float]) -> float:
-    """Mean of values from 0 to 1, in percent; added up as the programs do."""
-    return 100 * sum(values) / len(values)
-
-
 def half_up(value: float, digits: int = 2) -> float:
     """Rounded as Python 2 does: halves away from zero, which ``round`` takes to the even digit."""
     return float(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))

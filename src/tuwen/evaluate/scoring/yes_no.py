@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tuwen.evaluate.figures import Count, Figure, count, quotient
 from tuwen.evaluate.scoring.vqa_normalise import VLMEVALKIT_HEAD_MARKS
 
 PREFIX = 4
@@ -58,32 +59,32 @@ class Counts:
         fn: no, wrongly.
     """
 
-    tp: int
-    fp: int
-    tn: int
-    fn: int
+    tp: Count
+    fp: Count
+    tn: Count
+    fn: Count
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[bool, bool]]) -> Counts:
-        """Count pairs of (said yes, should have been yes)."""
-        found = list(pairs)
-        tp = sum(said and true for said, true in found)
-        fp = sum(said and not true for said, true in found)
-        fn = sum(true and not said for said, true in found)
-        return cls(tp, fp, len(found) - tp - fp - fn, fn)
+    def of(cls, answers: Iterable[tuple[str, bool, bool]]) -> Counts:
+        """Count answers: the item, whether yes was said, and whether it should have been."""
+        found = list(answers)
+        tp, fp, tn, fn = (
+            count((name, (said, true) == kind) for name, said, true in found)
+            for kind in ((True, True), (True, False), (False, False), (False, True))
+        )
+        return cls(tp, fp, tn, fn)
 
     @property
-    def precision(self) -> float:
+    def precision(self) -> Figure:
         """Of what was said to be there, how much is; 0 where nothing was."""
-        return self.tp / (self.tp + self.fp) if self.tp + self.fp else 0.0
+        return quotient(self.tp, self.tp + self.fp)
 
     @property
-    def recall(self) -> float:
+    def recall(self) -> Figure:
         """Of what is there, how much was said to be; 0 where nothing is."""
-        return self.tp / (self.tp + self.fn) if self.tp + self.fn else 0.0
+        return quotient(self.tp, self.tp + self.fn)
 
     @property
-    def f1(self) -> float:
+    def f1(self) -> Figure:
         """The harmonic mean of precision and recall; 0 where both are."""
-        both = self.precision + self.recall
-        return 2 * (self.precision * self.recall) / both if both else 0.0
+        return quotient(2 * (self.precision * self.recall), self.precision + self.recall)
