@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +80,7 @@ def test_the_model_file_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "tokenizer.model").read_bytes() == (FIXTURES / "merged" / "tokenizer.model").read_bytes()
 
 
-VISUALCLA = (files("tuwen.checkpoints.layouts") / "visualcla.jinja").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("jinja", [VISUALCLA, *(load_template(name).jinja for name in ("alpaca", "vicuna", "plain"))])
+@pytest.mark.parametrize("jinja", [load_template(name).jinja for name in ("alpaca", "plain", "vicuna", "visualcla")])
 def test_text_never_becomes_a_control_token(jinja: str) -> None:
     tokenizer = read_slow_llama(FIXTURES / "delta", pad_token="<pad>")
     renderer = Renderer(tokenizer, jinja, "<img_token>")
@@ -108,7 +104,7 @@ def test_a_piece_that_is_a_control_token_is_spelled_out() -> None:
 
 
 def test_half_of_a_surrogate_pair_is_named() -> None:
-    renderer = Renderer(read_slow_llama(FIXTURES / "merged"), VISUALCLA, "<img_token>")
+    renderer = Renderer(read_slow_llama(FIXTURES / "merged"), load_template("visualcla").jinja, "<img_token>")
     with pytest.raises(TuwenError, match="surrogate"):
         renderer.render([Message.of("user", "a\ud800b")])
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
-
-import tuwen.models.encoders.conv_vit as conv_vit
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 # They make themselves known to the auto classes of `transformers`.
+import tuwen.models.encoders.conv_vit
 import tuwen.models.encoders.qwen_vit
 import tuwen.models.language.qwen1  # noqa: F401
 from tuwen.config import TuwenError, parse_config
@@ -16,8 +17,6 @@ from tuwen.models.connectors.base import ConnectorConfig, parse_connector
 from tuwen.models.encoders.base import encoder_kind, patch_grid
 from tuwen.models.recipe import VisionFeature
 from tuwen.vision.grid import Grid, PatchGrid
-
-AutoConfig.register("tuwen_conv_vit", conv_vit.ConvViTConfig, exist_ok=True)
 
 
 class TuwenConfig(PretrainedConfig):
@@ -109,11 +108,28 @@ def _sub_config(values: PretrainedConfig | dict[str, Any] | None, key: str, defa
     if isinstance(values, PretrainedConfig):
         return values
     settings = dict(values or {})
-    model_type = settings.pop("model_type", default)
+    return config_of(settings.pop("model_type", default), settings, key)
+
+
+def config_of(model_type: Any, settings: dict[str, Any], where: str) -> PretrainedConfig:
+    """A `transformers` configuration.
+
+    Args:
+        model_type: its name there.
+        settings: its values.
+        where: to name in a message.
+
+    Raises:
+        TuwenError: for a name that is not known, with the nearest that are, and for a value that is refused.
+    """
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        near = difflib.get_close_matches(str(model_type), CONFIG_MAPPING.keys(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "expected one of transformers', such as qwen2"
+        raise TuwenError(f"{where}.model_type: {model_type!r:.80} is not known; {hint}")
     try:
         return AutoConfig.for_model(model_type, **settings)
-    except (ValueError, KeyError) as error:
-        raise TuwenError(f"{key}: {error}") from None
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise TuwenError(f"{where}: {error}") from None
 
 
 AutoConfig.register("tuwen", TuwenConfig, exist_ok=True)

@@ -21,9 +21,6 @@ from tuwen.config import TuwenError
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.connectors.base import Connector, build_connector
 from tuwen.models.encoders.base import encoder_kind, patch_grid
-from tuwen.models.encoders.conv_vit import ConvViT, ConvViTConfig
-
-AutoModel.register(ConvViTConfig, ConvViT, exist_ok=True)
 
 
 @dataclass

@@ -28,19 +28,25 @@ class Part(StrictConfig):
     """Where a vision encoder or a language model comes from: a folder, or a configuration with fresh weights.
 
     Attributes:
-        path: folder of a `transformers` checkpoint.
+        path: folder of a `transformers` checkpoint, or of any whole model that `tuwen chat` takes.
         config: a `transformers` configuration with its ``model_type``.
+        planned: the configuration of what ``path`` is meant to hold, by which a model is planned (`tuwen train --plan`)
+            while the folder is not there; nothing is ever trained by it.
     """
 
     path: Path | None = None
     config: dict[str, Any] | None = None
+    planned: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Part:
         if (self.path is None) == (self.config is None):
             raise ValueError("give exactly one of path (a checkpoint folder) and config (fresh weights)")
-        if self.config is not None and "model_type" not in self.config:
-            raise ValueError("config.model_type: this key is required and missing")
+        if self.planned is not None and self.path is None:
+            raise ValueError("planned has no effect with config; remove it, or give a path")
+        for key in ("config", "planned"):
+            if "model_type" not in (getattr(self, key) or {"model_type": ""}):
+                raise ValueError(f"{key}.model_type: this key is required and missing")
         return self
 
 
@@ -77,6 +83,9 @@ class TokenizerSource(StrictConfig):
 class ModelRecipe(StrictConfig):
     """Vision encoder × connector × language model, and how they see pictures and conversations.
 
+    With ``weights`` the same is said of a model that is there as a whole: its tokenizer and all its weights are taken
+    from its folder, and the parts say what it must be. How it sees pictures and conversations may be new.
+
     Attributes:
         vision: the vision encoder.
         connector: ``{"type": NAME, …settings}``.
@@ -85,6 +94,8 @@ class ModelRecipe(StrictConfig):
         image_policy: ``{"type": NAME, …settings}``.
         tokenizer: where it comes from; may be left out when ``language.path`` is given.
         template: name of a chat template, e.g. ``chatml``.
+        weights: folder of a whole model to start from, such as the one that another recipe has trained: any that
+            `tuwen chat` takes. A delta on two folders is put on those of ``language`` and ``vision``.
         seed: of fresh weights.
     """
 
@@ -95,10 +106,13 @@ class ModelRecipe(StrictConfig):
     image_policy: dict[str, Any]
     tokenizer: TokenizerSource | None = None
     template: str = "chatml"
+    weights: Path | None = None
     seed: int = 0
 
     @model_validator(mode="after")
     def _tokenizer_is_known(self) -> ModelRecipe:
-        if self.tokenizer is None and self.language.path is None:
+        if self.tokenizer is None and self.language.path is None and self.weights is None:
             raise ValueError("tokenizer: this key is required when the language model has no folder")
+        if self.tokenizer is not None and self.weights is not None:
+            raise ValueError("tokenizer has no effect with weights, whose folder has its own; remove one of the two")
         return self

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from tuwen.chat.renderer import IGNORE_INDEX
-from tuwen.data.loader import Batch
+from tuwen.data.collator import Batch
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.packing import packed_mask
 from tuwen.train.stage import ObjectiveName
@@ -35,7 +35,7 @@ def answers(model: TuwenForConditionalGeneration, batch: Batch, image_tokens_PTH
     output = model.model(
         inputs_embeds=embeddings_RLH,
         position_ids=batch.position_ids,
-        attention_mask=packed_mask(batch.segments, batch.parents),
+        attention_mask=packed_mask(batch.segments, batch.parents, model.config.text_config),
         use_cache=False,
     )
     trained_RL = batch.labels != IGNORE_INDEX

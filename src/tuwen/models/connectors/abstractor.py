@@ -13,6 +13,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig, SquareNumber
 from tuwen.vision.grid import PatchGrid
@@ -49,7 +50,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(map_BCRK.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(GradientCheckpointingLayer):
     """1×1, depthwise 3×3, squeeze-and-excitation, 1×1, added to the input (or its projection)."""
 
     def __init__(self, before: int, after: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tuwen.config import TuwenError
 from tuwen.models.connectors.base import CONNECTORS, Connector, ConnectorConfig
@@ -42,7 +43,7 @@ class ResamplerConfig(ConnectorConfig):
         return self.num_queries
 
 
-class ResamplerLayer(nn.Module):
+class ResamplerLayer(GradientCheckpointingLayer):
     """Attention from the queries to queries and features, then a feed-forward layer."""
 
     def __init__(self, config: ResamplerConfig, width: int) -> None:

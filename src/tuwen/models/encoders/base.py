@@ -99,7 +99,6 @@ def flatten_patches(pixel_values_B3HW: Tensor, patch_size: int) -> Tensor:
 
 
 def spatial_shapes(pixel_values_B3HW: Tensor, patch_size: int) -> Tensor:
-    """Rows and columns of patches of each tile: [B, 2]."""
+    """Rows and columns of patches of each tile: [B, 2]; read one by one, so kept where that does not wait for a GPU."""
     batch, _, height, width = pixel_values_B3HW.shape
-    shape = torch.tensor([height // patch_size, width // patch_size], device=pixel_values_B3HW.device)
-    return shape.expand(batch, 2)
+    return torch.tensor([height // patch_size, width // patch_size], device="cpu").expand(batch, 2)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tuwen.models.encoders.base import ENCODERS, EncoderKind
@@ -110,3 +110,5 @@ class ConvViT(ViT):
 
 
 ENCODERS.register("tuwen_conv_vit")(EncoderKind(final_norm=("norm",)))
+AutoConfig.register("tuwen_conv_vit", ConvViTConfig, exist_ok=True)
+AutoModel.register(ConvViTConfig, ConvViT, exist_ok=True)

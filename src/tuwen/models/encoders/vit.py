@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
-class ViTBlock(nn.Module):
+class ViTBlock(GradientCheckpointingLayer):
     """A pre-norm transformer layer without masks.
 
     Args:
@@ -55,7 +56,7 @@ class ViT(PreTrainedModel):
 
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    supports_gradient_checkpointing = False
+    supports_gradient_checkpointing = True
     _no_split_modules = ["ViTBlock"]
     _supports_sdpa = True
     _supports_attention_backend = True

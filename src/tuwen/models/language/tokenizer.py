@@ -41,16 +41,32 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT)
 
 
-def add_control_tokens(tokenizer: Any, tokens: Sequence[str]) -> int:
+def add_control_tokens(tokenizer: Any, tokens: Sequence[str], *, strip: bool = False) -> int:
     """Make each of ``tokens`` one special token of ``tokenizer``; returns how many were new.
 
+    Args:
+        tokenizer: is changed.
+        tokens: in the order of the ids that new ones get.
+        strip: whether new ones take away the white space beside them.
+
     Raises:
-        TuwenError: when the tokenizer is not a fast one.
+        TuwenError: when the tokenizer is neither a fast one nor a SentencePiece one of ours.
     """
-    if not getattr(tokenizer, "is_fast", False):
+    if not getattr(tokenizer, "is_fast", False) and not hasattr(tokenizer, "text_vocabulary"):
         raise TuwenError(f"tokenizer {type(tokenizer).__name__}: a fast tokenizer (tokenizer.json) is needed")
     known = tokenizer.get_vocab()
-    new = [token for token in tokens if token not in known]
-    special = [AddedToken(token, special=True, normalized=False) for token in dict.fromkeys(tokens)]
+    new = [token for token in dict.fromkeys(tokens) if token not in known]
+    special = [
+        AddedToken(token, special=True, normalized=False, lstrip=strip and token in new, rstrip=strip and token in new)
+        for token in dict.fromkeys(tokens)
+    ]
     tokenizer.add_special_tokens({"additional_special_tokens": special}, replace_extra_special_tokens=False)
+    return len(new)
+
+
+def add_text_tokens(tokenizer: Any, tokens: Sequence[str]) -> int:
+    """Make each of ``tokens`` one token of ``tokenizer`` that text may become; returns how many were new."""
+    known = tokenizer.get_vocab()
+    new = [token for token in dict.fromkeys(tokens) if token not in known]
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in new])
     return len(new)
