@@ -1,145 +1,24 @@
-"""Which tensors are trained, by which rule, at which rate: every one in exactly one group."""
+"""The optimisers of a stage: AdamW, AdamW with moments in 8 bits, Muon; driven together, kept and taken up again."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import AdamW, Muon
+from torch.optim import Optimizer as TorchOptimizer
 
-from tuwen.config import TuwenError
-from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.policies import MODULES, ModuleName, ModulePolicy, Schedule
+from tuwen.config import MissingExtraError, TuwenError
+from tuwen.train.groups import Group, make_groups, named_module_parameters, schedule_factor
 from tuwen.train.stage import Stage
 
+__all__ = ["Group", "GroupedOptimizer", "make_groups", "named_module_parameters", "schedule_factor"]
 
-@dataclass(slots=True, kw_only=True)
-class Group:
-    """Tensors that are trained alike.
-
-    Attributes:
-        module: the module they belong to.
-        rule: ``adamw`` or ``muon``.
-        names: of the tensors.
-        tensors: the tensors.
-        learning_rate: at its highest.
-        weight_decay: of this group.
-        warmup: steps over which the rate rises.
-        schedule: of the rate afterwards.
-    """
-
-    module: ModuleName
-    rule: str
-    names: list[str]
-    tensors: list[nn.Parameter]
-    learning_rate: float
-    weight_decay: float
-    warmup: int
-    schedule: Schedule
-
-    def rate(self, step: float, steps: int) -> float:
-        """Learning rate in step ``step`` (from 0) of ``steps``."""
-        return self.learning_rate * schedule_factor(self.schedule, self.warmup, step, steps)
-
-
-def schedule_factor(schedule: Schedule, warmup: int, step: float, steps: int) -> float:
-    """Part of the highest rate that holds in step ``step`` (from 0, also between two) of ``steps``."""
-    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    start = max(schedule.decay_from * steps, float(warmup))
-    progress = min(1.0, max(0.0, (step - start) / max(1e-9, steps - start)))
-    if schedule.type == "linear":
-        fall = 1 - progress
-    elif schedule.type == "cosine":
-        fall = 0.5 * (1 + math.cos(math.pi * progress))
-    else:
-        fall = 1.0
-    return rise * (schedule.floor + (1 - schedule.floor) * fall)
-
-
-def named_module_parameters(
-    model: TuwenForConditionalGeneration,
-) -> dict[ModuleName, list[tuple[str, nn.Parameter]]]:
-    """Every tensor of the model under the module it belongs to; the output head counts as language."""
-    owners: tuple[tuple[str, ModuleName], ...] = (
-        ("model.vision_tower.", "vision"),
-        ("model.connector.", "connector"),
-        ("model.language_model.", "language"),
-        ("lm_head.", "language"),
-    )
-    found: dict[ModuleName, list[tuple[str, nn.Parameter]]] = {name: [] for name in MODULES}
-    for name, tensor in model.named_parameters():
-        owner = next(module for prefix, module in owners if name.startswith(prefix))
-        found[owner].append((name, tensor))
-    return found
-
-
-def make_groups(model: TuwenForConditionalGeneration, stage: Stage) -> list[Group]:
-    """Set what is trained in this stage and sort it into groups.
-
-    Raises:
-        TuwenError: when a module that is to be trained has nothing to train.
-    """
-    hidden = _hidden_matrices(model)
-    embeddings = {id(model.get_input_embeddings().weight), id(model.lm_head.weight)}
-    groups: list[Group] = []
-    for module, parameters in named_module_parameters(model).items():
-        policy = stage.modules.get(module, ModulePolicy(mode="frozen"))
-        chosen = [(name, tensor) for name, tensor in parameters if _is_trained(name, tensor, policy, embeddings)]
-        picked = {id(tensor) for _, tensor in chosen}
-        for _, tensor in parameters:
-            tensor.requires_grad_(id(tensor) in picked)
-        if policy.mode != "frozen" and not chosen:
-            raise TuwenError(f"stages.{stage.name}.modules.{module}: it has no tensor to train; set it to frozen")
-        groups += _split(module, policy, chosen, hidden, stage)
-    return groups
-
-
-def _is_trained(name: str, tensor: nn.Parameter, policy: ModulePolicy, embeddings: set[int]) -> bool:
-    if policy.mode == "lora":
-        return ".lora_" in name
-    if policy.mode == "embeddings":
-        return id(tensor) in embeddings
-    return policy.mode == "full" and ".lora_" not in name
-
-
-def _hidden_matrices(model: TuwenForConditionalGeneration) -> set[int]:
-    """Matrices between hidden layers, which Muon is for: weights of linear layers, but not the output head."""
-    return {
-        id(module.weight) for module in model.modules() if isinstance(module, nn.Linear) and module is not model.lm_head
-    }
-
-
-def _split(
-    module: ModuleName,
-    policy: ModulePolicy,
-    parameters: Iterable[tuple[str, nn.Parameter]],
-    hidden: set[int],
-    stage: Stage,
-) -> list[Group]:
-    kinds: dict[tuple[str, bool], list[tuple[str, nn.Parameter]]] = {}
-    for name, tensor in parameters:
-        rule = "muon" if stage.optimizer.type == "muon" and id(tensor) in hidden else "adamw"
-        kinds.setdefault((rule, id(tensor) in hidden), []).append((name, tensor))
-    groups = []
-    for (rule, is_matrix), members in kinds.items():
-        assert policy.learning_rate is not None
-        scale = stage.optimizer.matrix_scale if rule == "muon" else 1.0
-        groups.append(
-            Group(
-                module=module,
-                rule=rule,
-                names=[name for name, _ in members],
-                tensors=[tensor for _, tensor in members],
-                learning_rate=policy.learning_rate * scale,
-                weight_decay=policy.weight_decay if is_matrix else 0.0,
-                warmup=stage.warmup if policy.warmup is None else policy.warmup,
-                schedule=policy.schedule or stage.schedule,
-            )
-        )
-    return groups
+# Devices on which torch updates many tensors by one kernel.
+FUSED = ("cpu", "cuda", "mps", "xpu")
 
 
 class GroupedOptimizer:
@@ -148,47 +27,134 @@ class GroupedOptimizer:
     Args:
         groups: from ``make_groups``.
         stage: the stage they belong to.
+
+    Raises:
+        TuwenError: when an optimiser cannot work with tensors that are split over processes.
+        MissingExtraError: when one is not installed.
     """
 
     def __init__(self, groups: list[Group], stage: Stage) -> None:
         self.groups = groups
         assert stage.steps is not None, "a stage that is run has its steps counted"
         self.steps = stage.steps
-        settings = stage.optimizer
-        self._parts: list[tuple[Optimizer, list[Group]]] = []
-        by_rule = {rule: [group for group in groups if group.rule == rule] for rule in ("adamw", "muon")}
-        if by_rule["adamw"]:
-            adamw = AdamW(_as_torch(by_rule["adamw"]), betas=settings.betas, eps=settings.eps, foreach=True)
-            self._parts.append((adamw, by_rule["adamw"]))
-        if by_rule["muon"]:
-            muon = Muon(_as_torch(by_rule["muon"]), momentum=settings.momentum)
-            self._parts.append((muon, by_rule["muon"]))
+        self._parts: list[tuple[TorchOptimizer, list[Group]]] = []
+        for rule, make in RULES.items():
+            if members := [group for group in groups if group.rule == rule]:
+                self._parts.append((make(members, stage), members))
 
     @property
-    def torch_optimizers(self) -> list[Optimizer]:
+    def torch_optimizers(self) -> list[TorchOptimizer]:
         """The optimisers underneath."""
         return [optimizer for optimizer, _ in self._parts]
 
     def step(self, step: float) -> dict[str, float]:
-        """Update all tensors in step ``step`` (from 0); returns the highest rate of each module."""
+        """Update all tensors in step ``step`` (from 0); returns the highest rate of each module by the first rule."""
         rates: dict[str, float] = {}
         for optimizer, groups in self._parts:
+            highest: dict[str, float] = {}
             for settings, group in zip(optimizer.param_groups, groups, strict=True):
                 settings["lr"] = group.rate(step, self.steps)
-                if group.rule == "adamw" or group.module not in rates:
-                    rates[group.module] = settings["lr"]
+                highest[group.module] = max(settings["lr"], highest.get(group.module, 0.0))
+            for module, rate in highest.items():
+                # Muon's, which come last, are of another scale.
+                rates.setdefault(module, rate)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return rates
 
+    def state_tensors(self, whole: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Tensor]:
+        """All that the optimisers keep, by the tensor's name and theirs: ``NAME/exp_avg``, ``NAME/step`` ….
 
-def _as_torch(groups: list[Group]) -> list[dict[str, object]]:
+        Tensors that were never updated have nothing. What is given is what the next step changes, not a copy.
+
+        Args:
+            whole: makes one tensor of the parts of it that processes hold; they all call this method together.
+        """
+        found: dict[str, Tensor] = {}
+        for optimizer, groups in self._parts:
+            for name, tensor in _named(groups):
+                for key, value in optimizer.state.get(tensor, {}).items():
+                    if not isinstance(value, Tensor):
+                        # Some count their steps in plain numbers.
+                        value = torch.tensor(value)
+                    # Beside moments there are small tables that all of them share, which a file cannot.
+                    found[f"{name}/{key}"] = whole(value) if value.shape == tensor.shape else value.clone()
+        return found
+
+    def load_state_tensors(
+        self,
+        tensors: Mapping[str, Tensor],
+        as_held: Callable[[Tensor, Tensor], Tensor] = lambda whole, tensor: whole.to(tensor.device, copy=True),
+    ) -> None:
+        """Take up what ``state_tensors`` gave; the next step is then what it would have been.
+
+        Args:
+            tensors: from ``state_tensors``, whole.
+            as_held: (a whole tensor, the trained tensor that it belongs to and has the shape of) → the part of it that
+                this process holds.
+
+        Raises:
+            TuwenError: when one belongs to no tensor that is trained.
+        """
+        by_name: dict[str, dict[str, Tensor]] = {}
+        for full_name, value in tensors.items():
+            name, _, key = full_name.rpartition("/")
+            by_name.setdefault(name, {})[key] = value
+        for optimizer, groups in self._parts:
+            for name, tensor in _named(groups):
+                kept = by_name.pop(name, {})
+                if kept:
+                    optimizer.state[tensor] = {key: _restored(value, tensor, as_held) for key, value in kept.items()}
+        if by_name:
+            raise TuwenError(f"optimizer: {min(by_name)} is not among the tensors that are trained")
+
+
+def _named(groups: list[Group]) -> list[tuple[str, nn.Parameter]]:
+    return [pair for group in groups for pair in zip(group.names, group.tensors, strict=True)]
+
+
+def _restored(value: Tensor, tensor: Tensor, as_held: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    if value.shape == tensor.shape:
+        return as_held(value, tensor)
+    if value.ndim == 0 and not value.is_floating_point():
+        return int(value)
+    return value.to(tensor.device)
+
+
+def _adamw(groups: list[Group], stage: Stage) -> TorchOptimizer:
+    devices = {tensor.device.type for group in groups for tensor in group.tensors}
+    fused = devices <= set(FUSED)
+    settings = stage.optimizer
+    return AdamW(_as_torch(groups), betas=settings.betas, eps=settings.eps, fused=fused, foreach=not fused)
+
+
+def _adamw_8bit(groups: list[Group], stage: Stage) -> TorchOptimizer:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise MissingExtraError("bitsandbytes", "qlora") from None
+    if any(isinstance(tensor, DTensor) for group in groups for tensor in group.tensors):
+        raise TuwenError(
+            f"stages.{stage.name}.optimizer.type: adamw_8bit cannot work with tensors that are split over processes; "
+            "choose adamw, or distribution.type ddp"
+        )
+    settings = stage.optimizer
+    optimizer: TorchOptimizer = AdamW8bit(_as_torch(groups), betas=settings.betas, eps=settings.eps)
+    return optimizer
+
+
+def _muon(groups: list[Group], stage: Stage) -> TorchOptimizer:
+    return Muon(_as_torch(groups), momentum=stage.optimizer.momentum)
+
+
+RULES: dict[str, Callable[[list[Group], Stage], TorchOptimizer]] = {
+    "adamw": _adamw,
+    "adamw_8bit": _adamw_8bit,
+    "muon": _muon,
+}
+
+
+def _as_torch(groups: list[Group]) -> list[dict[str, Any]]:
     return [
         {"params": group.tensors, "lr": group.learning_rate, "weight_decay": group.weight_decay} for group in groups
     ]
-
-
-def clip_gradients(groups: list[Group], limit: float) -> float:
-    """Scale all gradients to a norm of at most ``limit`` (0: no limit); returns the norm before."""
-    tensors = [tensor for group in groups for tensor in group.tensors]
-    return float(torch.nn.utils.clip_grad_norm_(tensors, limit or math.inf))
