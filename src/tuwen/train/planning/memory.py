@@ -1,0 +1,264 @@
+"""Memory of a device in a stage, part by part, under the way in which processes share the work.
+
+What weights, gradients and optimiser take is counted; what a pass takes is rehearsed (see ``rehearsal``); what engines
+hold for a moment, such as gathered layers, is known from how they work. The driver, its libraries' workspaces and gaps
+between tensors come on top, see ``BESIDES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tuwen.models.modeling import TuwenForConditionalGeneration
+from tuwen.train.engines.fsdp import blocks_of
+from tuwen.train.groups import Group
+from tuwen.train.placement import BYTES, Precision, weight_types
+from tuwen.train.planning.rehearsal import BatchShape, Rehearsal, rehearse
+from tuwen.train.policies import Base
+from tuwen.train.settings import Distribution
+from tuwen.train.stage import Stage
+
+# What no tensor of ours takes, about.
+BESIDES = 2 * 2**30
+# Bytes that the optimiser keeps for a trained number: two moments for AdamW, one for Muon, in fp32 unless in 8 bits.
+STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2 + 2 * 4 / 256, "muon": 4.0}
+# Smaller tensors have their moments in fp32 always (`bitsandbytes`).
+SMALLEST_IN_8_BITS = 4096
+# DeepSpeed's defaults, in numbers: gradients that are added up over processes at once, weights that stay gathered.
+REDUCED_AT_ONCE, MOST_GATHERED = 5e8, 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Memory of one device.
+
+    Attributes:
+        parts: bytes by part, each at its most, in the order in which people think of them.
+        peak: bytes at the moment that needs the most; not all parts are there at the same time.
+        host: bytes of the processor's memory, for each device.
+    """
+
+    parts: Mapping[str, float]
+    peak: float
+    host: float = 0.0
+
+    @property
+    def needed(self) -> float:
+        """Bytes that the device must have, with what comes on top."""
+        return self.peak + BESIDES
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sizes:
+    """Bytes of a whole model in a stage, before processes share them.
+
+    Attributes:
+        held: its weights as each stage holds them.
+        working: its weights in the type that products are formed in.
+        trained: numbers that are trained.
+        states: of the optimiser.
+        average: of the moving average of weights.
+        layer: weights of the largest layer, in the working type.
+        layer_trained: numbers that are trained of the layer with most of them.
+        rest: weights outside of layers, in the working type.
+        rest_trained: numbers that are trained of those.
+        number: bytes of a number in the working type.
+        unpacked: of the largest weight in 4 bits, when it is multiplied with.
+    """
+
+    held: float
+    working: float
+    trained: int
+    states: float
+    average: float
+    layer: float
+    layer_trained: int
+    rest: float
+    rest_trained: int
+    number: int
+    unpacked: float
+
+    @property
+    def gradients(self) -> float:
+        """Gradients, in fp32."""
+        return 4.0 * self.trained
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How processes hold a model.
+
+    Attributes:
+        parts: (sizes, processes that it is split over, all processes) → bytes that each of them holds.
+        on_host: parts that ``offload`` puts into the processor's memory.
+        gathers: whether passes work on copies in the working type, and the trained weights are kept apart.
+        autocast: whether products are formed in bf16 whatever the weights are in.
+    """
+
+    parts: Callable[[_Sizes, int, int], dict[str, float]]
+    on_host: frozenset[str] = frozenset()
+    gathers: bool = True
+    autocast: bool = True
+
+
+def _whole(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
+    return {
+        "weights": sizes.held,
+        "gradients": sizes.gradients,
+        "optimiser": sizes.states,
+        "average": sizes.average,
+        # Gradients are copied into buckets that processes add up.
+        "communication": sizes.gradients if processes > 1 else 0.0,
+    }
+
+
+def _fully_sharded(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
+    return {
+        "weights": sizes.held / split,
+        "gradients": sizes.gradients / split,
+        "optimiser": sizes.states / split,
+        "average": sizes.average / split,
+        # A layer and the next one, which is fetched meanwhile; what belongs to none stays for the whole pass.
+        "gathered": 2 * sizes.layer + sizes.rest,
+        # A layer's gradients whole, and once more in fp32 as they are added up.
+        "communication": (4 + sizes.number) * sizes.layer_trained + sizes.number * sizes.rest_trained,
+    }
+
+
+def _zero(sizes: _Sizes, split: int, weights: float, gathered: float) -> dict[str, float]:
+    """DeepSpeed: all weights in the working type, those that are trained in fp32 besides, where that is another one."""
+    kept_apart = sizes.number < 4
+    return {
+        "weights": weights,
+        "master weights": 4 * sizes.trained / split if kept_apart else 0.0,
+        "gradients": (4 + (sizes.number if kept_apart else 0)) * sizes.trained / split,
+        "optimiser": sizes.states / split,
+        "average": sizes.average / split,
+        "gathered": gathered,
+        "communication": sizes.number * min(sizes.trained, REDUCED_AT_ONCE),
+    }
+
+
+def _zero2(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
+    return _zero(sizes, split, sizes.working, 0.0)
+
+
+def _zero3(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
+    return _zero(sizes, split, sizes.working / split, min(sizes.working, sizes.number * MOST_GATHERED))
+
+
+_MOVED = frozenset({"gradients", "optimiser", "average", "master weights"})
+_WAYS = {
+    "ddp": _Way(_whole, gathers=False),
+    "fsdp": _Way(_fully_sharded, on_host=_MOVED | {"weights"}),
+    "zero2": _Way(_zero2, on_host=_MOVED, autocast=False),
+    "zero3": _Way(_zero3, on_host=_MOVED | {"weights"}, autocast=False),
+}
+
+
+def plan_memory(
+    model: TuwenForConditionalGeneration,
+    groups: Sequence[Group],
+    stage: Stage,
+    shape: BatchShape,
+    *,
+    precision: Precision,
+    distribution: Distribution,
+    devices: int,
+) -> MemoryPlan:
+    """Memory of each device that a stage needs.
+
+    Args:
+        model: from ``imagined_model``; the types of its weights are changed.
+        groups: what of it is trained, from there too.
+        stage: that trains it.
+        shape: of the largest batch of one process.
+        precision: of the recipe.
+        distribution: how processes share the work.
+        devices: how many there are, one a process.
+
+    Raises:
+        TuwenError: when a module is to be held in what it cannot be held in.
+    """
+    way = _WAYS[distribution.type]
+    bf16 = precision == "bf16"
+    types = weight_types(model, stage, precision)
+    sizes = _sizes(model, groups, stage, types, bf16=bf16)
+    parts = way.parts(sizes, devices // distribution.replicas, devices)
+    host = {name: size for name, size in parts.items() if distribution.offload and name in way.on_host}
+    parts = {name: size for name, size in parts.items() if size and name not in host}
+    for name, weight in model.named_parameters():
+        in_bf16 = bf16 if way.gathers else types[name] != "fp32" and bf16
+        weight.data = weight.data.to(torch.bfloat16 if in_bf16 else torch.float32)
+    rehearsal = rehearse(model, stage, shape, autocast=bf16 and way.autocast)
+    # Gradients of a batch find those of the batches before it, or buckets that are always there.
+    arrive = stage.accumulate == 1 and devices == 1
+    return MemoryPlan(
+        parts={**parts, **_of_passes(rehearsal, sizes)},
+        peak=_peak(parts, rehearsal, sizes, arrive=arrive),
+        host=sum(host.values()),
+    )
+
+
+def _of_passes(rehearsal: Rehearsal, sizes: _Sizes) -> dict[str, float]:
+    """What a pass holds for its backward half, and what is there for a moment besides."""
+    kept = {name: float(size) for name, size in rehearsal.kept.items()}
+    passing = max(0.0, rehearsal.most.total - sum(kept.values())) + sizes.unpacked
+    return {**kept, "passing": passing}
+
+
+def _peak(parts: Mapping[str, float], rehearsal: Rehearsal, sizes: _Sizes, *, arrive: bool) -> float:
+    gradients = parts.get("gradients", 0.0)
+    fixed = sum(parts.values()) - gradients
+    in_passes = max(
+        moment.total + sizes.unpacked + gradients * (moment.arrived if arrive else 1.0) for moment in rehearsal.moments
+    )
+    return fixed + max(in_passes, gradients)
+
+
+def _sizes(
+    model: TuwenForConditionalGeneration,
+    groups: Sequence[Group],
+    stage: Stage,
+    types: Mapping[str, Base],
+    *,
+    bf16: bool,
+) -> _Sizes:
+    number = 2 if bf16 else 4
+    names = {id(weight): name for name, weight in model.named_parameters()}
+
+    def working(weights: Sequence[nn.Parameter]) -> float:
+        return sum(weight.numel() * min(number, BYTES[types[names[id(weight)]]]) for weight in weights)
+
+    every = list(model.parameters())
+    layers = [list(layer.parameters()) for layer in blocks_of(model)]
+    inside = {id(weight) for layer in layers for weight in layer}
+    rest = [weight for weight in every if id(weight) not in inside]
+    trained = _trained(every)
+    in_4_bits = [weight.numel() for weight in every if types[names[id(weight)]] == "nf4"]
+    return _Sizes(
+        held=sum(weight.numel() * BYTES[types[names[id(weight)]]] for weight in every),
+        working=working(every),
+        trained=trained,
+        states=sum(_state_bytes(group.rule, tensor.numel()) for group in groups for tensor in group.tensors),
+        average=4.0 * trained if stage.ema is not None else 0.0,
+        layer=max((working(layer) for layer in layers), default=0.0),
+        layer_trained=max((_trained(layer) for layer in layers), default=0),
+        rest=working(rest),
+        rest_trained=_trained(rest),
+        number=number,
+        unpacked=number * max(in_4_bits, default=0),
+    )
+
+
+def _trained(weights: Sequence[nn.Parameter]) -> int:
+    return sum(weight.numel() for weight in weights if weight.requires_grad)
+
+
+def _state_bytes(rule: str, numbers: int) -> float:
+    small = rule == "adamw_8bit" and numbers < SMALLEST_IN_8_BITS
+    return numbers * STATE_BYTES["adamw" if small else rule]
