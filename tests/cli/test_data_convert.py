@@ -118,6 +118,9 @@ def test_a_broken_record_is_named_and_leaves_no_shard(tmp_path: Path) -> None:
         (["none.json", "x.jsonl"], "none.json: not found; give a data file, a folder of them, or a pattern"),
         (["empty.jsonl", "x.jsonl"], "empty.jsonl: holds no record"),
         (["in.json", "x.jsonl", "--option", "a=1"], "options of llava: it has none, found a"),
+        (["in.json", "x.jsonl", "--to-option", "a=1"], "options of tuwen: it has none, found a"),
+        (["in.json", "x.jsonl", "--to-option", "=1"], "--to-option =1: expected KEY=VALUE"),
+        (["in.json", "/dev/null/x.jsonl"], "/dev/null: cannot be written (File exists)"),
     ],
 )
 def test_mistakes_end_in_one_line(

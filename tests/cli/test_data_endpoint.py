@@ -121,6 +121,15 @@ def test_a_wrong_key_and_an_unknown_model_are_said_in_one_line(llava: Path) -> N
     assert [path.name for path in llava.parent.iterdir()] == ["llava.json"]
 
 
+def test_nobody_to_describe_pictures_is_said(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (30, 20), "red").save(tmp_path / "a.png")
+    (tmp_path / "prompt.txt").write_text("What is it?", encoding="utf-8")
+    usual = ["--prompt", tmp_path / "prompt.txt", "--endpoint", "http://127.0.0.1:9/v1", "--model", " , "]
+    said = refused("caption", tmp_path, tmp_path / "out.jsonl", *usual)
+    assert said == "model: name at least one that describes the pictures"
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_without_the_openai_package_the_extra_is_named(llava: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "openai.py").write_text("raise ImportError('not here')")

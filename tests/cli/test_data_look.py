@@ -102,7 +102,11 @@ def test_a_models_limit_is_checked(data: Path, toy_run: Path, tmp_path: Path) ->
 def test_mistakes_are_said_in_a_line(data: Path, tmp_path: Path) -> None:
     assert "--model" in refused("data", "check", data, "--max-tokens", "5")
     assert "not found" in refused("data", "check", tmp_path / "none.jsonl")
-    assert "the data itself" in refused("data", "check", data, "--fix", data)
+    assert "is what is read; choose another OUT" in refused("data", "check", data, "--fix", data)
+    assert "llava is kept in files with" in refused(
+        "data", "check", data, "--fix", tmp_path / "x.zip", "--json", tmp_path / "below"
+    )
+    assert refused("data", "stats", data, "--option", "split") == "--option split: expected KEY=VALUE"
     assert "cannot be written" in refused("data", "check", data, "--json", data / "below")
     assert "unknown data format" in refused("data", "check", data, "--from", "lava")
     assert "not a model folder" in refused("data", "show", data, "--model", tmp_path)

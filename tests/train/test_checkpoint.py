@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import json
 import math
 import os
@@ -139,7 +138,7 @@ def every_fault(folder: Path, scene: str, *, killed: bool) -> Iterator[tuple[Pat
     dry = Faults()
     fill(folder / "dry", *before, files=Faults())
     fill(folder / "dry", new, keep=2, files=dry)
-    assert len(dry.log) >= 8
+    assert dry.log
     for at, (kind, _) in enumerate(dry.log):
         layers = [Faults(at, killed=killed), Faults(at, killed=killed, after=True)]
         if kind in ("write", "remove"):
@@ -344,9 +343,9 @@ def test_loaded_tensors_outlive_their_folder(tmp_path: Path) -> None:
     fill(tmp_path, make("align", 5))
     saved = open_checkpoint(tmp_path / "align-000005")
     trained = saved.load("trained")
-    with (saved.path / "trained.safetensors").open("r+b") as file:
-        file.truncate(0)
-    gc.collect()
+    # Tensors that still lay in the file would change with it.
+    path = saved.path / "trained.safetensors"
+    path.write_bytes(bytes(path.stat().st_size))
     assert torch.equal(trained["weight"], make("align", 5).tensors["trained"]["weight"])
 
 
@@ -392,6 +391,16 @@ def test_a_broken_one_is_named_and_the_one_before_is_taken(tmp_path: Path) -> No
         # Broken ones are not among those that stay.
         store.save(make("pretrain", 15))
     assert names(tmp_path) == ["pretrain-000005", "pretrain-000015"]
+
+
+def test_what_one_process_has_verified_others_open_quickly_but_not_blindly(tmp_path: Path) -> None:
+    fill(tmp_path, make("align", 5))
+    path = tmp_path / "align-000005"
+    assert same(open_checkpoint(path, verify=False), make("align", 5))
+    size = (path / "optimizer.safetensors").stat().st_size
+    os.truncate(path / "optimizer.safetensors", 100)
+    with pytest.raises(TuwenError, match=f"optimizer.safetensors: has 100 bytes, {size} were written"):
+        open_checkpoint(path, verify=False)
 
 
 @settings(max_examples=60)

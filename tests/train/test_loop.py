@@ -95,7 +95,8 @@ def test_text_alone_before_the_first_picture_is_no_mistake(tmp_path: Path) -> No
 def test_schedules_rise_to_one_then_fall_to_their_floor(
     kind: str, decay_from: float, floor: float, warmup: int, steps: int
 ) -> None:
-    schedule = Schedule.model_validate({"type": kind, "decay_from": decay_from, "floor": floor})
+    settings = {} if kind == "constant" else {"decay_from": decay_from, "floor": floor}
+    schedule = Schedule.model_validate({"type": kind, **settings})
     factors = [schedule_factor(schedule, warmup, step, steps) for step in range(steps + 1)]
     assert all(0 <= factor <= 1 + 1e-9 for factor in factors)
     if warmup < steps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,31 +9,23 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-
-class Language(StrEnum):
-    """Languages that samples may be in."""
-
-    zh = "zh"
-    en = "en"
+from tuwen.cli.data_options import FormatOptions, FromFormat, Images, Language, assigned
 
 
 def command(
     data: Annotated[str, typer.Argument(metavar="IN", help="A file, folder, pattern or URL of data 数据.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="The file to write; its suffix says its kind 输出文件.")],
-    format_in: Annotated[
-        str | None, typer.Option("--from", metavar="FORMAT", help="Of IN; found out by itself 输入格式.")
-    ] = None,
+    format_in: FromFormat = None,
     format_out: Annotated[
         str | None, typer.Option("--to", metavar="FORMAT", help="Of OUT; tuwen where it can be 输出格式.")
     ] = None,
-    images: Annotated[
-        str | None, typer.Option(help="Folder, archive or URL of the pictures, if not beside IN 图片目录.")
-    ] = None,
+    images: Images = None,
     pack: Annotated[bool, typer.Option("--pack", help="Put the pictures into OUT 把图片放进数据.")] = False,
     task: Annotated[str | None, typer.Option(help="Of samples that do not say it 任务名.")] = None,
     language: Annotated[Language | None, typer.Option(help="Of samples that do not say it 语言.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the format of IN, e.g. prompt=… 输入格式的选项.")
+    option: FormatOptions = None,
+    to_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the format of OUT, e.g. prompt=… 输出格式的选项.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Samples to write at most 最多样本数.")] = None,
     shard_size: Annotated[
@@ -46,7 +37,7 @@ def command(
 
     Kinds of files, by suffix: .jsonl, .json, .parquet, .arrow, .tar (WebDataset), .csv and .tsv.
     """
-    from tuwen.config import TuwenError, apply_overrides
+    from tuwen.config import TuwenError
     from tuwen.data.convert import Target, convert, usual_format
     from tuwen.data.dataset import open_data
     from tuwen.data.storage import is_url
@@ -58,11 +49,18 @@ def command(
         format=format_in,
         images=images,
         task=task,
-        language=language.value if language else None,
-        options=apply_overrides({}, option or []),
+        language=language,
+        options=assigned(option, "--option"),
     )
     path = Path(out)
-    target = Target(out=path, format=format_out or usual_format(path), pack=pack, shard_size=shard_size, force=force)
+    target = Target(
+        out=path,
+        format=format_out or usual_format(path),
+        pack=pack,
+        shard_size=shard_size,
+        force=force,
+        options=assigned(to_option, "--to-option"),
+    )
     console = Console()
     bar = Progress(
         SpinnerColumn(),

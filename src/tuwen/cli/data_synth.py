@@ -11,8 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def command(
-    suites: Annotated[str, typer.Argument(help="A suite, or several with weights 题库: vqa or vqa=2,ocr=1.")],
-    out: Annotated[Path, typer.Argument(help="The folder to write 输出目录.")],
+    suites: Annotated[
+        str, typer.Argument(metavar="SUITES", help="A suite, or several with weights 题库: vqa or vqa=2,ocr=1.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write 输出目录.")],
     count: Annotated[int, typer.Option("--count", min=1, help="Pictures to draw 图片数.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same bytes 随机种子.")] = 0,
     size: Annotated[int | None, typer.Option("--size", help="Sides of the pictures in pixels 图片边长.")] = None,
@@ -40,8 +42,15 @@ def command(
         **({} if size is None else {"size": size}),
     }
     plan = Plan(parse_config(SynthConfig, settings, "synth"), count, seed, shard_size, out)
+    console = Console()
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     )
     with bar:
         drawing = bar.add_task("图片 pictures", total=count)
@@ -51,7 +60,7 @@ def command(
 
         shards = synthesise(plan, workers=workers, engine=engine, progress=show)
     samples = sum(shard["samples"] for shard in shards)
-    Console().print(f"{count:,} 图片 pictures, {samples:,} 样本 samples, {len(shards)} 分片 shards  [cyan]{out}[/]")
+    console.print(f"{count:,} 图片 pictures, {samples:,} 样本 samples, {len(shards)} 分片 shards  [cyan]{out}[/]")
 
 
 def _weights(text: str) -> dict[str, float]:

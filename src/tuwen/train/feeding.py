@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accelerate import Accelerator
+from typing import Protocol
 
 from tuwen.config import TuwenError
 from tuwen.data.data_source import DataSource
@@ -15,8 +15,20 @@ from tuwen.train.recipe import Recipe
 from tuwen.train.stage import Stage
 
 
+class Member(Protocol):
+    """One of the processes that train together; an ``Accelerator`` is one."""
+
+    @property
+    def process_index(self) -> int:
+        """Its number, from 0."""
+
+    @property
+    def num_processes(self) -> int:
+        """How many there are."""
+
+
 def stage_feed(
-    recipe: Recipe, number: int, mixture: Mixture, processor: TuwenProcessor, accelerator: Accelerator
+    recipe: Recipe, number: int, mixture: Mixture, processor: TuwenProcessor, member: Member
 ) -> tuple[Stage, StepGroups]:
     """A stage with its steps counted, and the groups of each of them.
 
@@ -25,14 +37,14 @@ def stage_feed(
         number: of the stage, from 0.
         mixture: its sources.
         processor: of the model.
-        accelerator: knows the processes.
+        member: the process that is fed.
 
     Raises:
         TuwenError: naming the key of the recipe that does not fit the sources.
     """
     stage = recipe.stages[number]
     seed = recipe.seed * 1000 + number
-    rank, world = accelerator.process_index, accelerator.num_processes
+    rank, world = member.process_index, member.num_processes
     if stage.sequences is None:
         _check_drawn(mixture)
         assert stage.groups is not None, "a batch has groups or sequences"

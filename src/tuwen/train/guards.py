@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from tuwen.config import TuwenError
-from tuwen.data.loader import Batch
+from tuwen.data.collator import Batch
 from tuwen.train.settings import Guards
 
 # A spike is seen against the median of so many steps before, once there are at least FEWEST of them.

@@ -11,8 +11,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from tuwen.data.loader import Batch
+from tuwen.data.collator import Batch
 from tuwen.train.audit import GradientAudit
+from tuwen.train.ema import MovingAverage
 from tuwen.train.engines.base import Engine
 from tuwen.train.guards import StepGuard, out_of_memory
 from tuwen.train.metrics import MetricsLog, StepFigures
@@ -20,6 +21,7 @@ from tuwen.train.optimizer import Group
 from tuwen.train.processes import Processes
 from tuwen.train.progress import RunDisplay
 from tuwen.train.stage import ObjectiveName, Stage
+from tuwen.train.utilisation import Utilisation
 from tuwen.train.weighting import sample_coefficients, task_sums
 
 # What a process may ask of all of them after a step, as numbers that are added up.
@@ -52,6 +54,8 @@ class StageLoop:
         log: where each step's figures go.
         display: what people see.
         guard: judges each step.
+        average: of the trained weights, kept up to date where there is one.
+        utilisation: counts operations, where it is known what the device could do.
         factors: how much each task counts in the next step.
         wishes: what this process asks of all of them after a step.
     """
@@ -66,6 +70,8 @@ class StageLoop:
         log: MetricsLog,
         display: RunDisplay,
         guard: StepGuard,
+        average: MovingAverage | None = None,
+        utilisation: Utilisation | None = None,
         factors: Callable[[], Mapping[str, float]] = dict,
         wishes: Callable[[Position], Mapping[str, float]] = lambda position: {},
     ) -> None:
@@ -74,7 +80,8 @@ class StageLoop:
         self.steps = stage.steps
         self.accelerator, self.log, self.display, self.guard = accelerator, log, display, guard
         self.processes = Processes(accelerator)
-        self._factors, self._wishes = factors, wishes
+        self._factors, self._wishes, self._average = factors, wishes, average
+        self._utilisation = utilisation
         self._audit = GradientAudit(groups, stage, accelerator, display.console)
 
     def run(
@@ -96,7 +103,7 @@ class StageLoop:
         """
         before, started = position.seconds, time.monotonic()
         while (place := self._place(position)) < self.steps:
-            figures = StepFigures()
+            figures = StepFigures(self._utilisation)
             here = next(batches)
             figures.data_is_there()
             number = position.step + 1
@@ -132,6 +139,8 @@ class StageLoop:
         rates: dict[str, float] = {}
         if wrong is None:
             rates = self.engine.update(place)
+            if self._average is not None:
+                self._average.update()
         else:
             self.engine.forget()
             self.display.say(f"{wrong}; passed over")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import time
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,23 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from tuwen.data.loader import Batch
+from tuwen.data.collator import Batch
+from tuwen.train.tracked_samples import TrackedSamples
+from tuwen.train.utilisation import Utilisation
 
 METRICS, VALIDATION, SAMPLES = "metrics.jsonl", "validation.jsonl", "samples.jsonl"
 _LOSS, _TOKENS = "loss of ", "tokens of "
 
 
 class StepFigures:
-    """What a step took, from its beginning on."""
+    """What a step took, from its beginning on.
 
-    def __init__(self) -> None:
+    Args:
+        utilisation: counts operations, where it is known what the device could do.
+    """
+
+    def __init__(self, utilisation: Utilisation | None = None) -> None:
+        self._utilisation = utilisation
         self._began = time.monotonic()
         self._waited = 0.0
 
@@ -31,7 +39,9 @@ class StepFigures:
 
     def own(self, batches: Sequence[Batch]) -> dict[str, float]:
         """This process's part of the figures."""
+        counted = {} if self._utilisation is None else {"operations": self._utilisation.operations(batches)}
         return {
+            **counted,
             "answer tokens": float(sum(int(batch.trained.sum()) for batch in batches)),
             "tiles": float(sum(batch.pictures for batch in batches)),
             "waited": self._waited,
@@ -52,8 +62,13 @@ class StepFigures:
             "images/s": totals["tiles"] / seconds,
             "data wait": totals["waited"] / totals["processes"] / seconds,
             "peak memory": float(peak_memory()),
+            **({} if self._utilisation is None else {"mfu": self._share(totals, seconds)}),
             **({"tasks": tasks} if len(tasks) > 1 else {}),
         }
+
+    def _share(self, totals: Mapping[str, float], seconds: float) -> float:
+        assert self._utilisation is not None, "operations are counted"
+        return totals["operations"] / seconds / (totals["processes"] * self._utilisation.peak)
 
 
 def peak_memory() -> int:
@@ -74,6 +89,7 @@ class MetricsLog:
     def __init__(self, folder: Path, accelerator: Accelerator) -> None:
         self.folder, self._accelerator = folder, accelerator
         self._done_before = 0
+        self._tracked = TrackedSamples(folder)
 
     def step(self, stage: str, step: int, record: Mapping[str, Any], rates: Mapping[str, float]) -> None:
         """Add a step's figures and the learning rates of its modules."""
@@ -84,17 +100,24 @@ class MetricsLog:
         self._accelerator.log(curves, step=self._done_before + step)
 
     def validation(self, stage: str, step: int, record: Mapping[str, Any]) -> None:
-        """Add what was measured on other data."""
+        """Add what was measured on other data: ``loss``, ``tasks``, and what each task counts under ``weights``."""
         self.add(VALIDATION, {"stage": stage, "step": step, **record})
         curves = {f"validation/{name}": loss for name, loss in record["tasks"].items()}
+        curves |= {f"weight/{name}": weight for name, weight in record.get("weights", {}).items()}
         self._accelerator.log({"validation": record["loss"], **curves}, step=self._done_before + step)
+
+    def samples(self, stage: str, step: int, answers: Sequence[Mapping[str, str]]) -> None:
+        """Add what was answered to samples of other data."""
+        self.add(SAMPLES, {"stage": stage, "step": step, "samples": list(answers)})
+        if self._accelerator.is_main_process:
+            self._tracked.send(self._accelerator.trackers, answers, self._done_before + step)
 
     def add(self, name: str, line: Mapping[str, Any]) -> None:
         """Add a line to a file of the run."""
         if not self._accelerator.is_main_process:
             return
         with (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**line, "time": time.time()}, ensure_ascii=False) + "\n")
+            file.write(json.dumps(_plain({**line, "time": time.time()}), ensure_ascii=False) + "\n")
 
     def stage_is_done(self, steps: int) -> None:
         """The next stage's steps are counted on from here in trackers."""
@@ -117,6 +140,13 @@ class MetricsLog:
             beside = path.with_suffix(".partial")
             beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
             beside.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """The same for strict JSON, which has no word for what is not a number."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_before(line: str, stages: Sequence[str], step: int) -> bool:

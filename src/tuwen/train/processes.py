@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
+from typing import Any, TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
+
+from tuwen.config import TuwenError
+
+T = TypeVar("T")
 
 
 class Processes:
@@ -29,6 +34,38 @@ class Processes:
             for name, value in one.items():
                 total[name] += value
         return {name: total[name] for name in sorted(total)}
+
+    def decided(self, decide: Callable[[], T]) -> T:
+        """What the main process decides, in all of them; where it fails, all of them do.
+
+        Raises:
+            TuwenError: what the main process has met.
+        """
+        if self._accelerator.num_processes == 1:
+            return decide()
+        told: list[tuple[Any, str | None]] = [(None, None)]
+        if self._accelerator.is_main_process:
+            try:
+                told = [(decide(), None)]
+            except TuwenError as error:
+                told = [(None, str(error))]
+        broadcast_object_list(told)
+        value, failure = told[0]
+        if failure is not None:
+            raise TuwenError(failure)
+        result: T = value
+        return result
+
+    def all_or_none(self, failure: str | None) -> None:
+        """Fail in all processes where one has failed.
+
+        Raises:
+            TuwenError: the first ``failure`` that there is.
+        """
+        everyone = [failure] if self._accelerator.num_processes == 1 else gather_object([failure])
+        for one in everyone:
+            if one is not None:
+                raise TuwenError(one)
 
 
 class Interruption:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +60,16 @@ class Recipe(StrictConfig):
                 raise ValueError(f"stages.{place}.name: {name!r} is the name of an earlier stage")
         return self
 
+    @model_validator(mode="after")
+    def _validation_is_there_and_used(self) -> Recipe:
+        for place, stage in enumerate(self.stages):
+            if stage.balance is not None and self.validation is None:
+                raise ValueError(f"stages.{place}.balance: it is found out from validation losses; say validation")
+        generates = self.validation is not None and self.validation.generate is not None
+        if generates and not any("answers" in stage.wanted for stage in self.stages):
+            raise ValueError("validation.generate: no stage trains answers; give one objectives.answers, or remove it")
+        return self
+
 
 def find_recipe(recipe: str | Path) -> Path:
     """The file of a recipe, given by its path or by the name of one that comes with Tuwen.
@@ -69,12 +80,26 @@ def find_recipe(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.is_file():
         return path
-    folder = Path(str(files("tuwen.train") / "recipes"))
-    named = folder / f"{recipe}.yaml"
-    if named.is_file():
-        return named
-    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-    raise TuwenError(f"{recipe}: no such file; give a recipe's path, or one of {names}")
+    folder = _packaged()
+    names = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.yaml")}
+    if str(recipe) in names:
+        return names[str(recipe)]
+    choices = sorted(names)
+    near = difflib.get_close_matches(str(recipe).removesuffix(".yaml"), choices, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise TuwenError(f"{recipe}: no such file; give a recipe's path, or one of {', '.join(choices)}{hint}")
+
+
+def run_name(path: Path) -> str:
+    """What a run of the recipe in this file is called, unless said: ``belle-vl-pretrain`` for ``belle-vl/pretrain``."""
+    if not path.is_relative_to(_packaged()):
+        return path.stem
+    return "-".join(path.relative_to(_packaged()).with_suffix("").parts)
+
+
+def _packaged() -> Path:
+    """The folder of recipes that come with Tuwen."""
+    return Path(str(files("tuwen.train") / "recipes"))
 
 
 def read_recipe(path: Path, overrides: list[str]) -> Recipe:

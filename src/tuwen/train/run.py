@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
-from collections.abc import Sequence
-from contextlib import ExitStack
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from rich.console import Console
 
 import tuwen
 from tuwen.checkpoints.build import build_model
 from tuwen.checkpoints.folder import ModelFolder, load_model
+from tuwen.checkpoints.opening import open_model
 from tuwen.config import TuwenError, to_yaml
 from tuwen.data.bad_samples import BadSampleLog
 from tuwen.data.epochs.packed_steps import PackedSteps
 from tuwen.data.loader import StepGroups
 from tuwen.data.source import Mixture, parse_sources
-from tuwen.models.attention import prefer_products
+from tuwen.models.attention import prefer_packed
 from tuwen.models.recipe import ModelRecipe
-from tuwen.train.checkpoint import open_checkpoint
 from tuwen.train.checkpoint_store import Checkpoints
 from tuwen.train.feeding import check_mixture, stage_feed
+from tuwen.train.held_out import open_held_out
+from tuwen.train.looking.run_page import write_run_page
 from tuwen.train.lora import fold_lora
 from tuwen.train.metrics import METRICS, MetricsLog
-from tuwen.train.processes import Interruption
+from tuwen.train.processes import Interruption, Processes
 from tuwen.train.progress import RunDisplay
-from tuwen.train.recipe import Recipe, find_recipe, read_recipe
+from tuwen.train.recipe import Recipe, find_recipe, read_recipe, run_name
 from tuwen.train.resume import AUTO, Start, check_same, find_start, same_steps, stage_folder
+from tuwen.train.run_folder import RunFolder
 from tuwen.train.stage_run import RunParts, StageRun, Stopped
 
 __all__ = ["Stopped", "run_recipe", "train"]
@@ -62,56 +67,91 @@ def train(
         Stopped: when the run was asked to end by a signal; it is saved and can be gone on with.
     """
     path = find_recipe(recipe)
-    return run_recipe(read_recipe(path, list(overrides)), out or Path("runs") / path.stem, resume=resume)
+    return run_recipe(read_recipe(path, list(overrides)), out or Path("runs") / run_name(path), resume=resume)
 
 
 def run_recipe(recipe: Recipe, out: Path, *, display: RunDisplay | None = None, resume: str | None = None) -> Path:
     """Train as ``recipe`` says into the run folder ``out``; see ``train``."""
-    begun = (out / METRICS).exists()
-    if begun and resume is None:
-        raise TuwenError(f"{out}: holds an earlier run; go on with it by --resume auto, or choose another by --out")
-    if resume not in (None, AUTO) and not begun:
-        raise TuwenError(f"{out}: holds no run to go on with")
     check_mixture(recipe)
     for tracker in recipe.trackers:
         # Without its package, accelerate would warn and go on without the tracker.
         if find_spec(tracker) is None:
             raise TuwenError(f"trackers: {tracker} is not installed; run `pip install {tracker}` or leave it out")
     accelerator = _accelerator(recipe, out)
-    if begun:
-        check_same(recipe, out)
-        recipe = same_steps(recipe, out, accelerator.num_processes)
-    set_seed(recipe.seed)
+    processes = Processes(accelerator)
     console = Console(quiet=not accelerator.is_main_process)
-    if accelerator.is_main_process:
-        _freeze_setup(recipe, out, accelerator.num_processes)
     with ExitStack() as stack:
-        checkpoints = None
-        start = Start()
-        if accelerator.is_main_process:
-            names = [stage.name for stage in recipe.stages]
-            settings = recipe.checkpoints
-            checkpoints = stack.enter_context(
-                Checkpoints(
-                    out / "checkpoints",
-                    names,
-                    keep=settings.keep,
-                    asynchronous=settings.asynchronous,
-                    say=lambda line: console.print(line, highlight=False, soft_wrap=True),
-                )
+
+        def begin() -> tuple[Recipe, Start]:
+            stack.enter_context(_alone_in(out))
+            begun = _begun(out, resume)
+            checked = _continued(recipe, out, accelerator.num_processes) if begun else recipe
+            _freeze_setup(checked, out, accelerator.num_processes)
+            return checked, find_start(checked, out, checkpoints_of(checked), resume or AUTO) if begun else Start()
+
+        def checkpoints_of(checked: Recipe) -> Checkpoints:
+            settings = checked.checkpoints
+            return Checkpoints(
+                out / "checkpoints",
+                [stage.name for stage in checked.stages],
+                keep=settings.keep,
+                asynchronous=settings.asynchronous,
+                say=lambda line: console.print(line, highlight=False, soft_wrap=True),
             )
-            if begun:
-                assert resume is not None, "a run that was begun is gone on with"
-                start = find_start(recipe, out, checkpoints, resume)
-        start = _agreed(start, accelerator)
+
+        recipe, start = processes.decided(begin)
+        set_seed(recipe.seed)
         if start.stage == len(recipe.stages):
             console.print(f"{out}: this run is complete 已完成")
             return out / "model"
+        checkpoints = stack.enter_context(checkpoints_of(recipe)) if accelerator.is_main_process else None
         _run_stages(
             recipe, out, start, accelerator=accelerator, checkpoints=checkpoints, console=console, display=display
         )
     accelerator.end_training()
+    if accelerator.is_main_process:
+        write_run_page([RunFolder(out)], out / "training.html")
     return out / "model"
+
+
+def _begun(out: Path, resume: str | None) -> bool:
+    """Whether the run goes on with an earlier one."""
+    begun = (out / METRICS).exists()
+    if begun and resume is None:
+        raise TuwenError(f"{out}: holds an earlier run; go on with it by --resume auto, or choose another by --out")
+    if resume not in (None, AUTO) and not begun:
+        raise TuwenError(f"{out}: holds no run to go on with")
+    return begun
+
+
+def _continued(recipe: Recipe, out: Path, processes: int) -> Recipe:
+    check_same(recipe, out)
+    # A run that was killed may have left models that it had begun to write.
+    for place in (out, out / "stages"):
+        for path in place.glob(".*.partial-*"):
+            shutil.rmtree(path)
+    return same_steps(recipe, out, processes)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, as long as this process lives.
+
+    Raises:
+        TuwenError: when another one is at work in it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    except OSError as error:
+        raise TuwenError(f"{out}: cannot be written ({error.strerror})") from None
+    with file:
+        try:
+            # Not `flock`, which processes that prepare batches would hold on to.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TuwenError(f"{out}: another process is training in it; choose another folder by --out") from None
+        yield
 
 
 def _accelerator(recipe: Recipe, out: Path) -> Accelerator:
@@ -135,17 +175,6 @@ def _accelerator(recipe: Recipe, out: Path) -> Accelerator:
     return accelerator
 
 
-def _agreed(start: Start, accelerator: Accelerator) -> Start:
-    """The main process's start, in all of them."""
-    if accelerator.num_processes == 1:
-        return start
-    path = start.checkpoint.path if start.checkpoint is not None else None
-    told = [(start.stage, start.model, path)]
-    broadcast_object_list(told)
-    stage, model, path = told[0]
-    return Start(stage, model, open_checkpoint(path, verify=False) if path is not None else None)
-
-
 def _run_stages(
     recipe: Recipe,
     out: Path,
@@ -161,6 +190,7 @@ def _run_stages(
         parse_sources(stage.sources, f"stages.{place}.sources") if stage.sources else mixture
         for place, stage in enumerate(recipe.stages)
     ]
+    held_out = open_held_out(recipe, out, accelerator)
     folder = _first_model(recipe, mixture) if start.model is None else load_model(start.model, dtype=torch.float32)
     feeds = [
         stage_feed(recipe, number, mixtures[number], folder.processor, accelerator)
@@ -177,16 +207,16 @@ def _run_stages(
             log=log,
             display=display,
             interruption=interruption,
+            held_out=held_out,
         )
         for number, (stage, groups) in enumerate(feeds):
             if number < start.stage:
                 log.stage_is_done(stage.steps or 0)
                 continue
             if number == start.stage and start.checkpoint is None and accelerator.is_main_process:
-                log.cut([one.name for one in recipe.stages[:number]], 0)
-            folder.model.to(accelerator.device)
-            if accelerator.device.type == "cpu":
-                prefer_products(folder.model)
+                # The stage is begun anew, with what is measured before its first step.
+                log.cut([one.name for one in recipe.stages[: number + 1]], -1)
+            prefer_packed(folder.model, accelerator.device)
             bad = _bad_sample_log(recipe, mixtures[number], groups, accelerator, out)
             run = StageRun(parts, stage, folder, groups=groups, bad=bad)
             run.go(start.checkpoint if number == start.stage else None)
@@ -204,7 +234,7 @@ def _without_adapters(folder: ModelFolder) -> ModelFolder:
 
 def _first_model(recipe: Recipe, mixture: Mixture) -> ModelFolder:
     if not isinstance(recipe.model, ModelRecipe):
-        return load_model(recipe.model, dtype=torch.float32)
+        return open_model(recipe.model, dtype=torch.float32)
     texts = None
     if recipe.model.tokenizer is not None and recipe.model.tokenizer.train is not None:
         texts = mixture.texts(recipe.seed, TOKENIZER_TEXTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def save_trained(
     processor: TuwenProcessor,
     adapter: LoraConfig | None,
     place: Path,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a whole model, adapters folded in; the adapters alone go beside it, in PEFT's format.
 
@@ -36,22 +37,30 @@ def save_trained(
         processor: of the model.
         adapter: what the adapters are; None for none.
         place: the folder.
-        dtype: of the weights on disk; as they are unless said.
+        dtype: of the weights on disk.
 
     Raises:
         TuwenError: when it cannot be written, or is not what was to be written.
     """
-    state = merged_state_dict(model)
-    if dtype is not None:
-        state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+    state = merged_state_dict(model, dtype)
     with written_whole(place) as partial, quiet():
         # `save_pretrained` empties what it is given.
         model.save_pretrained(partial, state_dict=dict(state))
+        _declare(partial / "config.json", dtype)
         processor.save_pretrained(partial)
         _check_written(partial, {name: value for name, value in state.items() if not _is_tied(name, model)})
         if adapter is not None:
             save_adapter(model, adapter, partial / "adapter")
             _check_written(partial / "adapter", None)
+
+
+def _declare(config: Path, dtype: torch.dtype) -> None:
+    """Let a configuration say what the weights are stored in, which `transformers` takes from the model in memory."""
+    name = str(dtype).removeprefix("torch.")
+    values = json.loads(config.read_text(encoding="utf-8"))
+    for part in (values, values["text_config"], values["vision_config"]):
+        part["dtype"] = name
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _is_tied(name: str, model: TuwenForConditionalGeneration) -> bool:

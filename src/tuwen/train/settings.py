@@ -81,7 +81,7 @@ class Guards(StrictConfig):
 
 
 class ShownPictures(StrictConfig):
-    """Answers of the model in training, to look at.
+    """Answers of the model in training, to look at, in stages that train answers.
 
     Attributes:
         count: samples of the validation data that are answered.
@@ -96,10 +96,10 @@ class Validation(StrictConfig):
     """Measuring on data that is not trained on.
 
     Attributes:
-        sources: the data, as in the recipe's ``sources``.
-        every: steps between two measurements; there is one at the end of each stage, too.
-        groups: pictures with all their samples (or text-only samples) that are measured.
-        batch: of them, in a forward pass.
+        sources: the data, as in the recipe's ``sources``; none of it should be among those.
+        every: steps between two measurements; there is one before each stage and at its end, too.
+        groups: pictures with all their samples (or text-only samples) that are measured, the same each time.
+        batch: so many of them in a forward pass.
         generate: answers to look at; none unless said.
     """
 

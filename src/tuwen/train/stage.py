@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from tuwen.config import StrictConfig
+from tuwen.train.balance import Coba
 from tuwen.train.policies import ModuleName, ModulePolicy, Optimizer, Schedule, Warmup, check_modules
 
 ObjectiveName = Literal["answers", "regions"]
@@ -39,6 +40,8 @@ class Stage(StrictConfig):
             last turns, ``reject`` leaves it out; both are counted and named in ``bad_samples.jsonl``.
         weighting: what counts alike in the loss of a step: each trained ``token``, each ``sample``, or each ``task``
             (as in CodeFuse's MFT: the mean of the tasks' own means).
+        balance: how much each task counts, found out from validation losses, where tasks count by ``weighting``; see
+            ``Coba``. Alike unless said.
         length_exponent: each token of a sample counts as the sample's trained tokens to this power: 0, or -1 where
             samples count alike, unless said.
         sources: data of this stage, in place of the recipe's.
@@ -61,6 +64,7 @@ class Stage(StrictConfig):
     max_length: int | None = Field(default=None, ge=8)
     too_long: Literal["shorten", "reject"] = "shorten"
     weighting: Literal["token", "sample", "task"] = "token"
+    balance: Coba | None = None
     length_exponent: float | None = None
     sources: list[dict[str, Any]] | None = None
 
@@ -79,6 +83,12 @@ class Stage(StrictConfig):
             raise ValueError("epochs: groups are drawn without end; say steps, or sequences in place of groups")
         if self.sequences is not None and self.max_length is None:
             raise ValueError("sequences: say their length in tokens by max_length")
+        return self
+
+    @model_validator(mode="after")
+    def _has_tasks_to_balance(self) -> Stage:
+        if self.balance is not None and (self.weighting != "task" or "answers" not in self.wanted):
+            raise ValueError("balance has an effect on answers with weighting task only; say so, or remove it")
         return self
 
     @property

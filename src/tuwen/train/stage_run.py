@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
 from tuwen.checkpoints.folder import ModelFolder
 from tuwen.config import TuwenError
 from tuwen.data.bad_samples import BadSampleLog
-from tuwen.data.loader import Batch, Collator, StepGroups, noted, step_batches
+from tuwen.data.collator import Batch, Collator
+from tuwen.data.loader import StepGroups, noted, step_batches
+from tuwen.models.attention import check_packed
 from tuwen.train.checkpoint import Checkpoint, SavedCheckpoint, base_digest, open_checkpoint
 from tuwen.train.checkpoint_store import Checkpoints
+from tuwen.train.ema import MovingAverage
 from tuwen.train.engines.base import start_engine
+from tuwen.train.gradient_checkpointing import set_gradient_checkpointing
 from tuwen.train.guards import RollBack, StepGuard
+from tuwen.train.held_out import HeldOut
 from tuwen.train.loop import SAVE, STOP, Position, StageLoop
 from tuwen.train.lora import add_lora
 from tuwen.train.losses import TrainedModel
 from tuwen.train.metrics import MetricsLog
 from tuwen.train.optimizer import GroupedOptimizer, make_groups
+from tuwen.train.placement import DTYPES, place_weights
 from tuwen.train.plan import describe_groups
-from tuwen.train.processes import Interruption
+from tuwen.train.processes import Interruption, Processes
 from tuwen.train.progress import RunDisplay
 from tuwen.train.recipe import Recipe
 from tuwen.train.rng import random_states, restore_random
 from tuwen.train.saving import gathered_model, save_trained
 from tuwen.train.stage import Stage
+from tuwen.train.utilisation import find_utilisation
+from tuwen.train.validation import StageValidation
 
 
 class Stopped(Exception):
@@ -49,6 +59,7 @@ class RunParts:
         log: of figures.
         display: what people see.
         interruption: whether the run is asked to end.
+        held_out: data that it is measured on, if any.
     """
 
     recipe: Recipe
@@ -58,6 +69,7 @@ class RunParts:
     log: MetricsLog
     display: RunDisplay
     interruption: Interruption
+    held_out: HeldOut | None = None
 
 
 class StageRun:
@@ -75,7 +87,8 @@ class StageRun:
         self, parts: RunParts, stage: Stage, folder: ModelFolder, *, groups: StepGroups, bad: BadSampleLog
     ) -> None:
         self.parts, self.stage, self.folder, self.bad = parts, stage, folder, bad
-        self._samples = groups
+        self.number = [one.name for one in parts.recipe.stages].index(stage.name)
+        self._samples, self._processes = groups, Processes(parts.accelerator)
         self._collator = Collator(
             folder.processor,
             token_grid=token_grid(folder, stage),
@@ -84,23 +97,57 @@ class StageRun:
             too_long=stage.too_long,
         )
         self._start_engine()
+        self._validation = self._start_validation()
+        self._utilisation = find_utilisation(
+            folder.model.config, stage, folder.processor.policy, parts.accelerator.device, parts.recipe.precision
+        )
         self.position = Position()
         self._saved_at = time.monotonic()
 
     def _start_engine(self) -> None:
         model, stage, accelerator = self.folder.model, self.stage, self.parts.accelerator
+        # A stage begins alike whether the one before was trained just now or long ago, and in all processes.
+        seed = self.parts.recipe.seed + self.number
+        set_seed(seed)
+        if "answers" in stage.wanted:
+            check_packed(model)
         self.adapter = add_lora(model, stage)
         self.groups = make_groups(model, stage)
+        settings = self.parts.recipe.distribution
+        # An engine that splits the model puts each process's part onto its device by itself.
+        place_weights(model, stage, self.parts.recipe.precision, accelerator.device if settings.type == "ddp" else None)
+        set_gradient_checkpointing(model, stage)
         self.parts.display.console.print(describe_groups(model, self.groups, stage))
         trained = {name for group in self.groups for name in group.names}
-        self._base = base_digest((name, value) for name, value in model.state_dict().items() if name not in trained)
-        settings = self.parts.recipe.distribution
+        self._base = base_digest(
+            (name, value)
+            for name, value in chain(model.named_parameters(), model.named_buffers())
+            if name not in trained
+        )
         self.engine = start_engine(TrainedModel(model, stage.wanted), settings, accelerator)
         if self.engine.splits:
             # Splitting puts other tensors in the place of those that there were.
             self.groups = make_groups(model, stage)
         self.optimizer = GroupedOptimizer(self.groups, stage)
         self.engine.bind(self.optimizer)
+        self._average = MovingAverage(self.groups, stage.ema) if stage.ema is not None else None
+        # From here on each process draws its own, e.g. for dropout.
+        set_seed(seed, device_specific=True)
+
+    def _start_validation(self) -> StageValidation | None:
+        parts = self.parts
+        if parts.held_out is None:
+            return None
+        return StageValidation(
+            self.stage,
+            self.folder,
+            self.engine,
+            self._collator,
+            held_out=parts.held_out,
+            log=parts.log,
+            display=parts.display,
+            workers=parts.recipe.workers,
+        )
 
     def go(self, start: SavedCheckpoint | None = None) -> None:
         """Train to the stage's end, from a checkpoint if there is one.
@@ -113,8 +160,10 @@ class StageRun:
         guards = self.parts.recipe.guards
         if start is not None:
             self._restore(start)
-        elif "roll_back" in (guards.not_finite, guards.on_spike):
-            self._checkpoint()
+        else:
+            self._measure()
+            if "roll_back" in (guards.not_finite, guards.on_spike):
+                self._checkpoint()
         guard = StepGuard(guards, f"stages.{self.stage.name}")
         while True:
             loop = StageLoop(
@@ -125,6 +174,9 @@ class StageRun:
                 log=self.parts.log,
                 display=self.parts.display,
                 guard=guard,
+                average=self._average,
+                utilisation=self._utilisation,
+                factors=self._validation.factors if self._validation is not None else dict,
                 wishes=self._wishes,
             )
             try:
@@ -132,6 +184,7 @@ class StageRun:
                 break
             except RollBack as back:
                 self._go_back(back)
+        self._measure()
         self.folder.model.eval()
 
     def _batches(self) -> Iterator[list[Batch]]:
@@ -154,42 +207,74 @@ class StageRun:
                 due = time.monotonic() - self._saved_at > 60 * settings.every_minutes
         return {SAVE: float(due), STOP: float(self.parts.interruption.asked)}
 
+    def _measure(self) -> None:
+        if self._validation is not None:
+            averaged = self._average.swapped() if self._average is not None else nullcontext()
+            self._validation.measure(self.position.step, averaged)
+
     def _after_step(self, wishes: Mapping[str, float]) -> bool:
+        if self._validation is not None and self._validation.is_due(self.position.step):
+            self._measure()
         if wishes[STOP]:
-            self._checkpoint()
-            if self.parts.checkpoints is not None:
-                self.parts.checkpoints.wait()
+            self._checkpoint(last=True)
             raise Stopped(f"{self.stage.name}: stopped after step {self.position.step}")
         if wishes[SAVE]:
             self._checkpoint()
         return True
 
-    def _checkpoint(self) -> None:
-        """Write down where the stage is; all processes take part, the main one writes."""
-        whole = self.engine.whole
-        trained: dict[str, Tensor] = {}
-        for group in self.groups:
-            for name, tensor in zip(group.names, group.tensors, strict=True):
-                trained[name] = whole(tensor.detach())
-        optimizer = self.optimizer.state_tensors(whole)
-        accelerator = self.parts.accelerator
+    def _checkpoint(self, *, last: bool = False) -> None:
+        """Write down where the stage is; all processes take part, the main one writes.
+
+        Args:
+            last: whether the run ends here, so that it must be on the disk.
+
+        Raises:
+            TuwenError: when it is the last one and cannot be written.
+        """
+        self._saved_at = time.monotonic()
+        checkpoint = self._captured()
+        store = self.parts.checkpoints
+        failures: list[TuwenError] = []
+        if store is not None and checkpoint is not None:
+            # What became of the one before is heard first, so that it does not keep this one from being written.
+            for attempt in (store.wait, lambda: store.save(checkpoint), *([store.wait] if last else [])):
+                try:
+                    attempt()
+                except TuwenError as error:
+                    failures.append(error)
+                    self.parts.display.say(f"[red]{error}[/]")
+        if last:
+            self._processes.all_or_none(str(failures[-1]) if failures else None)
+
+    def _captured(self) -> Checkpoint | None:
+        """All that the stage needs to go on from here; in the main process alone."""
+        accelerator, engine = self.parts.accelerator, self.engine
+        main = accelerator.is_main_process
+
+        def kept(tensor: Tensor) -> Tensor:
+            if not engine.splits:
+                return tensor.detach()
+            whole = engine.whole(tensor.detach())
+            # One at a time: all of them together may be more than a device holds.
+            return whole.cpu() if main else whole.new_empty(0)
+
+        pairs = (pair for group in self.groups for pair in zip(group.names, group.tensors, strict=True))
+        trained = {name: kept(tensor) for name, tensor in pairs}
+        optimizer = self.optimizer.state_tensors(kept)
+        average = {} if self._average is None else {"ema": self._average.state_tensors(kept)}
         own = random_states(accelerator.process_index)
         everyone = [own] if accelerator.num_processes == 1 else gather_object([own])
-        self._saved_at = time.monotonic()
-        if self.parts.checkpoints is None:
-            return
+        if not main:
+            return None
         rng = {name: state for states in everyone for name, state in states.items()}
         state = {
             "seconds": self.position.seconds,
             "passed_over": sorted(self.position.passed_over),
             "base": self._base,
+            "validation": self._validation.state if self._validation is not None else None,
         }
-        tensors = {"trained": trained, "optimizer": optimizer, "rng": rng}
-        try:
-            self.parts.checkpoints.save(Checkpoint(self.stage.name, self.position.step, tensors, state))
-        except TuwenError as error:
-            # The last good one is still there, and a full disk may have room again at the next.
-            self.parts.display.say(f"[red]{error}[/]; the run goes on")
+        tensors = {"trained": trained, "optimizer": optimizer, "rng": rng, **average}
+        return Checkpoint(self.stage.name, self.position.step, tensors, state)
 
     def _restore(self, saved: SavedCheckpoint) -> None:
         """Take the place of a run that was where ``saved`` is."""
@@ -202,7 +287,11 @@ class StageRun:
                     raise TuwenError(f"{saved.path}: trained: {name} is not there in shape {tuple(tensor.shape)}")
                 self.engine.assign(tensor, trained[name])
         self.optimizer.load_state_tensors(saved.load("optimizer"), self.engine.as_held)
+        if self._average is not None:
+            self._average.load_state_tensors(saved.load("ema"), self.engine.as_held)
         self.position = Position(saved.step, saved.state["seconds"], set(saved.state["passed_over"]))
+        if self._validation is not None:
+            self._validation.restore(saved.state.get("validation"))
         rank = self.parts.accelerator.process_index
         seeded = restore_random(saved.load("rng"), rank, seed=self.parts.recipe.seed, step=saved.step)
         if seeded is not None:
@@ -212,27 +301,32 @@ class StageRun:
         self.parts.display.say(f"{self.stage.name}: goes on after step {saved.step}, from {saved.path}")
 
     def _go_back(self, back: RollBack) -> None:
-        path: list[str | None] = [None]
-        if self.parts.checkpoints is not None and (found := self.parts.checkpoints.latest()) is not None:
-            path = [str(found.path)]
-        if self.parts.accelerator.num_processes > 1:
-            broadcast_object_list(path)
-        if path[0] is None:
+        def newest() -> Path | None:
+            found = self.parts.checkpoints.latest() if self.parts.checkpoints is not None else None
+            return found.path if found is not None else None
+
+        path = self._processes.decided(newest)
+        if path is None:
             raise TuwenError(
                 f"stages.{self.stage.name}: step {back.step} went wrong, and there is no checkpoint before it"
             )
         passed_over = {*self.position.passed_over, back.step}
         self.engine.forget()
-        self.parts.display.say(f"{self.stage.name}: step {back.step} went wrong: back to {path[0]}, to pass over it")
-        self._restore(open_checkpoint(Path(path[0]), verify=False))
+        self.parts.display.say(f"{self.stage.name}: step {back.step} went wrong: back to {path}, to pass over it")
+        self._restore(open_checkpoint(path, verify=False))
         self.position.passed_over |= passed_over
 
     def save(self, place: Path) -> None:
         """Write the model that has come of the stage; every process must call it."""
         accelerator = self.parts.accelerator
+        if self._average is not None:
+            self._average.take()
         model = gathered_model(self.engine, self.folder.model, self.stage, accelerator.is_main_process)
         if model is not None:
-            save_trained(model, self.folder.processor, self.adapter, place)
+            # What another stage begins with must be what this one has in memory.
+            last = self.number == len(self.parts.recipe.stages) - 1
+            dtype = DTYPES[self.parts.recipe.save_precision if last else "fp32"]
+            save_trained(model, self.folder.processor, self.adapter, place, dtype)
         accelerator.wait_for_everyone()
         self.engine.release()
 

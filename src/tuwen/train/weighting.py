@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tuwen.data.loader import Batch
+from tuwen.data.collator import Batch
 from tuwen.train.stage import Stage
 
 # Adds up over all processes what each of them has counted under a name.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tuwen.config import Registry
-from tuwen.data.loader import Batch
+from tuwen.data.collator import Batch
 from tuwen.train.losses import TrainedModel
 from tuwen.train.optimizer import Group, GroupedOptimizer
 from tuwen.train.settings import Distribution
@@ -98,6 +98,9 @@ class Engine:
     def assign(self, tensor: Tensor, value: Tensor) -> None:
         """Give a tensor new values from a whole one that every process has."""
         tensor.copy_(self.as_held(value, tensor))
+
+    def give_back(self) -> None:
+        """Keep nothing of the weights that a pass without gradients has gathered: they may change before the next."""
 
     def release(self) -> None:
         """Let go of the model at the end of a stage."""

@@ -8,6 +8,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
+    FSDPModule,
     MixedPrecisionPolicy,
     OffloadPolicy,
     fully_shard,
@@ -50,6 +51,12 @@ class FullyShard(Engine):
             fully_shard(block, mesh=mesh, mp_policy=precision, offload_policy=offload)
         fully_shard(trained, mesh=mesh, mp_policy=precision, offload_policy=offload)
         register_fsdp_forward_method(trained, "generate")
+
+    def give_back(self) -> None:
+        """What belongs to no layer stays gathered after a forward pass, for the backward pass."""
+        for module in self.trained.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
 
 def blocks_of(model: TuwenForConditionalGeneration) -> list[nn.Module]:
