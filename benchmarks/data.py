@@ -132,7 +132,6 @@ def synthetic_index(path: Path, count: int) -> None:
                 "offset": rows * 700,
                 "length": np.full(len(rows), 700),
                 "number": np.zeros(len(rows)),
-                "task": rows % 7,
                 "text_tokens": np.clip(rng.lognormal(4.6, 0.8, len(rows)), 12, 1900),
                 "trained_tokens": np.full(len(rows), 10),
                 "pictures": np.where(seen, rows // 3 + 1, 0),
@@ -145,7 +144,7 @@ def synthetic_index(path: Path, count: int) -> None:
             arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(sides)))
             yield pa.record_batch(arrays, schema=SCHEMA)
 
-    write_index(path, batches(), [str(number) for number in range(7)], [])
+    write_index(path, batches(), [])
 
 
 class Indexed(DataSource):

@@ -17,7 +17,8 @@ from tuwen.chat.renderer import IGNORE_INDEX, Renderer
 from tuwen.chat.templates import TEMPLATES, load_template
 from tuwen.config import TuwenError
 
-NAMES = TEMPLATES.names()
+# VisualCLA takes one picture, in the first message.
+NAMES = sorted({*TEMPLATES.names()} - {"visualcla"})
 CHATML = load_template("chatml").jinja
 CONVERSATION = [
     Message.of("system", "You are a helpful assistant."),

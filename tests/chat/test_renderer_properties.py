@@ -12,11 +12,13 @@ from tuwen.chat.messages import Image, Message, Text
 from tuwen.chat.renderer import IGNORE_INDEX, Renderer
 from tuwen.chat.templates import TEMPLATES, load_template
 
-NAMES = TEMPLATES.names()
+# VisualCLA takes one picture, in the first message.
+NAMES = sorted({*TEMPLATES.names()} - {"visualcla"})
 FAMILIES = ["byte_level", "first"]
 # What a template writes around an answer inside the trained span.
 AROUND = {"vicuna": (" ", "</s>"), "llama2": (" ", " </s>"), "chatml": ("", "<|im_end|>")}
-AROUND["qwen_vl"] = AROUND["chatml"]
+AROUND |= dict.fromkeys(("codefuse_vlm", "llava_chatml", "qwen_vl"), AROUND["chatml"])
+AROUND["llava_vicuna"] = AROUND["vicuna"]
 
 FRAGMENTS = [
     *("<image>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<think>", "<unk>", "<0x0A>"),

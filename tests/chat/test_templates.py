@@ -28,16 +28,24 @@ EXPECTED = {
     "vicuna": "<s>S USER: <image>Q ASSISTANT: A</s>USER: R ASSISTANT: B</s>",
     "llama2": "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\n<image>Q [/INST] A </s><s>[INST] R [/INST] B </s>",
     "plain": "<s>S<image>QA</s>RB</s>",
+    "llava_vicuna": "<s>S USER: <image>\nQ ASSISTANT: A</s>USER: R ASSISTANT: B</s>",
+    "visualcla_plain": "<s>S<img><image></img>QA</s>RB</s>",
 }
+EXPECTED["llava_chatml"] = EXPECTED["chatml"].replace("<image>", "<image>\n")
+EXPECTED["qwen_vl"] = EXPECTED["chatml"].replace("<image>", "Picture 1: <img><image></img>\n")
+EXPECTED["codefuse_vlm"] = EXPECTED["chatml"].replace("<image>", "Picture 1:<img><image></img>\n")
 DEFAULT_SYSTEM = {
     "chatml": "You are a helpful assistant.",
     "alpaca": "Below is an instruction",
     "vicuna": "A chat between a curious user",
 }
+DEFAULT_SYSTEM |= dict.fromkeys(("codefuse_vlm", "llava_chatml", "qwen_vl"), DEFAULT_SYSTEM["chatml"])
+DEFAULT_SYSTEM["llava_vicuna"] = DEFAULT_SYSTEM["vicuna"]
 
 
 def test_the_built_in_ones_are_there_and_others_are_refused_with_the_choices():
-    assert TEMPLATES.names() == ["alpaca", "chatml", "llama2", "plain", "qwen_vl", "vicuna"]
+    # VisualCLA's prompt is tested against what its own code wrote, with its checkpoint.
+    assert TEMPLATES.names() == sorted([*EXPECTED, "visualcla"])
     with pytest.raises(TuwenError, match="did you mean 'vicuna'"):
         load_template("vicunja")
 
@@ -60,7 +68,9 @@ def test_control_and_stop_tokens_are_what_it_writes(tokenizer_of, name):
     template, tokenizer = load_template(name), tokenizer_of("first")
     rendered = Renderer(tokenizer, template.jinja).render(TALK, [1])
     written = {tokenizer.convert_ids_to_tokens(i) for i in rendered.input_ids if i in tokenizer.added_tokens_decoder}
-    assert written - {"<s>", "</s>", "<image>"} == set(template.control_tokens)
+    written |= {token for token in ("<img>", "</img>") if token in rendered.text}
+    # A tokenizer that needs its own image token is given another here; VisualCLA's padding token is never written.
+    assert written - {"<s>", "</s>", "<image>"} == set(template.control_tokens) - {template.image_token, "<pad>"}
     ends = {tokenizer.convert_tokens_to_ids(token) for token in (*template.stop_tokens, "</s>")}
     trained = [place for place, label in enumerate(rendered.labels) if label != -100]
     last = [place for place in trained if place + 1 not in trained]
@@ -77,6 +87,21 @@ def test_a_wrong_order_of_roles_is_refused(tokenizer_of, name, roles):
     renderer = Renderer(tokenizer_of("first"), load_template(name).jinja)
     with pytest.raises(TuwenError, match=r"^sample-7: .*user"):
         renderer.render([Message.of(role, "a") for role in roles], name="sample-7")
+
+
+@pytest.mark.parametrize(
+    ("parts", "wanted"),
+    [
+        ((Image(), "\nQ"), "<image>\nQ"),
+        ((" ", Image(), Image(), "Q"), " <image>\n<image>\nQ"),
+        (("Q", Image(), "R"), "Q<image>R"),
+        (("Q", Image()), "Q<image>"),
+    ],
+)
+def test_a_picture_that_leads_stands_on_a_line_of_its_own(tokenizer_of, parts, wanted):
+    renderer = Renderer(tokenizer_of("first"), load_template("llava_chatml").jinja)
+    message = Message.of("user", *parts)
+    assert f"user\n{wanted}<|im_end|>" in renderer.render([message], [1] * parts.count(Image())).text
 
 
 def test_a_template_from_outside_is_found_by_name():

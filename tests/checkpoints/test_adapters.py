@@ -39,7 +39,7 @@ def publish(folder: Path, **settings: Any) -> dict[str, torch.Tensor]:
     arguments = {"r": 4, "lora_alpha": 6, "target_modules": ["up", "down"], "modules_to_save": ["head"], **settings}
     model = get_peft_model(base, LoraConfig(**arguments))
     for name, parameter in model.named_parameters():
-        if "lora_" in name or "modules_to_save" in name:
+        if "lora_" in name or "modules_to_save" in name or "trainable_tokens_delta" in name:
             nn.init.normal_(parameter)
     model.save_pretrained(str(folder / "adapter"))
     return dict(model.merge_and_unload().state_dict())
@@ -60,6 +60,9 @@ def change(folder: Path, **settings: Any) -> None:
         {"modules_to_save": None, "target_modules": "all-linear"},
         {"bias": "all"},
         {"init_lora_weights": "gaussian"},
+        {"use_dora": True},
+        {"use_dora": True, "use_rslora": True, "rank_pattern": {"down": 2}, "modules_to_save": None},
+        {"modules_to_save": None, "trainable_token_indices": {"head": [3, 0]}},
     ],
 )
 @pytest.mark.parametrize("pickled", [False, True])
@@ -100,9 +103,12 @@ def test_names_of_the_base_may_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"use_dora": True}, r"adapter_config\.json: use_dora: True cannot be folded"),
+        (
+            {"use_dora": True},
+            r"adapter_model\.safetensors: .*lora_B.weight: its lora_magnitude_vector is missing",
+        ),
         ({"fan_in_fan_out": True}, r"adapter_config\.json: fan_in_fan_out: True cannot be folded"),
-        ({"trainable_token_indices": [1]}, r"adapter_config\.json: trainable_token_indices: \[1\] cannot be folded"),
+        ({"lora_bias": True}, r"adapter_config\.json: lora_bias: True cannot be folded"),
         ({"init_lora_weights": "pissa"}, r"adapter_config\.json: init_lora_weights: 'pissa' changes the base"),
         ({"peft_type": "IA3"}, r"adapter_config\.json: peft_type: 'IA3' cannot be folded"),
         ({"lora_alpha": "much"}, r"adapter_config\.json: lora_alpha: expected a number above 0, found 'much'"),
@@ -160,3 +166,32 @@ def test_a_layer_that_the_base_does_not_have_is_named(tmp_path: Path) -> None:
     adapter = read_adapter(tmp_path / "adapter")
     with pytest.raises(TuwenError, match=r"adapter_model\.safetensors: .*: the base in .* has no other\.blocks\.0"):
         fold(WeightFiles.find(tmp_path), adapter, lambda name: f"other.{name}")
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (
+            None,
+            r"adapter_config\.json: trainable_token_indices: expected whole numbers for head, each once, found None",
+        ),
+        ({"other": [1, 2]}, r"expected whole numbers for head, each once, found None"),
+        ({"head": [1, 1]}, r"expected whole numbers for head, each once, found \[1, 1\]"),
+        ([1], r"adapter_model\.safetensors: .* has shape \[2, 6\], but adapter_config.json names 1 rows of head"),
+        ([1, 4], r"gives rows up to 4 of width 6, but head.weight in .* has shape \[4, 6\]"),
+    ],
+)
+def test_rows_that_do_not_fit_are_named(tmp_path: Path, indices: Any, message: str) -> None:
+    publish(tmp_path, modules_to_save=None, trainable_token_indices={"head": [0, 2]})
+    change(tmp_path, trainable_token_indices=indices)
+    with pytest.raises(TuwenError, match=message) as caught:
+        fold(WeightFiles.find(tmp_path), read_adapter(tmp_path / "adapter"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_magnitude_of_another_shape_is_named(tmp_path: Path) -> None:
+    publish(tmp_path, use_dora=True)
+    name = "blocks.0.up.lora_magnitude_vector"
+    damaged(tmp_path, name, f"base_model.model.{name}", (9,))
+    with pytest.raises(TuwenError, match=r"lora_magnitude_vector has shape \[9\], expected \[10\]"):
+        read_adapter(tmp_path / "adapter")

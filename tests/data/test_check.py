@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import PIL.Image
@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from tests.data.dying_task import DyingTask
 from tuwen.chat.messages import Image, Message
 from tuwen.config import TuwenError
-from tuwen.data.check import NamedFinding, Report, all_reasons, check
-from tuwen.data.checks.answers import refusal_in
+from tuwen.data.check import NamedFinding, Report, Verdict, all_reasons, check
+from tuwen.data.checks.answers import declined, refusal_in
 from tuwen.data.checks.base import CheckOptions
 from tuwen.data.checks.boxes import unbalanced, wrong_box
 from tuwen.data.checks.encoding import mojibake_in
@@ -30,12 +30,12 @@ from tuwen.data.checks.fix import write_good
 from tuwen.data.checks.repairs import repair
 from tuwen.data.checks.repeats import ANSWER, COLUMNS, CONTENT, ID, PAIR, QUESTION, find_repeats
 from tuwen.data.dataset import open_data, write_data
-from tuwen.data.opening import open_despite_faults
 from tuwen.data.sample import Region, Sample
 from tuwen.data.synth import SynthConfig, Synthesiser
 from tuwen.data.walk import walk
 from tuwen.models.processing import TuwenProcessor
 from tuwen.vision.pictures import DEFAULT_LIMITS
+from tuwen.vision.pictures import Reason as PictureReason
 
 SUITES = ("caption", "faces", "glyphs", "grounding", "ocr", "refuse", "shapes", "vqa", "words")
 Record = dict[str, Any]
@@ -47,7 +47,7 @@ def findings_of(data: Path, workers: int = 1, **options: Any) -> tuple[Report, l
     """The report on a data file, and all findings."""
     found: list[NamedFinding] = []
     format = options.pop("format", None)
-    dataset = open_despite_faults(str(data), format=format)
+    dataset = open_data(data, format=format, despite_faults=True)
     return check(dataset, CheckOptions(**options), workers=workers, sink=found.append), found
 
 
@@ -254,6 +254,11 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
         with_answer("很抱歉,作为一个AI语言模型,我无法查看图片。"),
         with_answer("您没有上传图片,请重新上传。"),
     ),
+    "refused_answer": (
+        with_answer("I'm sorry, but I can't assist with that request."),
+        with_answer("很抱歉,我无法对这张表情包进行描述。"),
+        with_answer("我不能描述图中的人物。"),
+    ),
     "more_places": (places(2),),
     "fewer_places": (places(0), with_values(images=["0.png", "1.png"])),
     "missing_picture": (picture(None), with_values(images=["https://example.com/cat.jpg"])),
@@ -319,7 +324,11 @@ def test_a_planted_defect_and_nothing_else_is_found(
     assert report.samples == len(records)
     assert found[0].severity == all_reasons()[reason].severity
     assert found[0].where.startswith(f"{tmp_path / 'data.jsonl'}: record ")
-    assert bool(report.with_verdict(1 | 2)) == (found[0].severity == "error")  # type: ignore[arg-type]
+    assert bool(report.with_verdict(Verdict.BAD | Verdict.REPAIRABLE)) == (found[0].severity == "error")
+
+
+def test_every_reason_to_refuse_a_picture_is_counted() -> None:
+    assert set(get_args(PictureReason)) <= all_reasons().keys()
 
 
 def test_a_contradiction_names_both(records: Records, tmp_path: Path) -> None:
@@ -396,6 +405,10 @@ def test_records_of_other_formats(records: Records, tmp_path: Path, reason: str,
         "I cannot see any dog in the image; there is a cat.",
         "I can't see the picture clearly because it is blurred, but there is a cat.",
         "我无法看到图片中有任何文字。",
+        "Sorry, but I can't see a dog here.",
+        "抱歉,我无法辨认招牌上的小字。",
+        "对不起,我爱你。",
+        "I can't even.",
         "The person is unable to open the photo album.",
         "<s>old</s> price: 3",
         "<ref name='a'>cat</ref> in <b>bold</b>, x < y and a > b",
@@ -507,7 +520,7 @@ def test_data_is_not_written_over_itself(records: Records, tmp_path: Path) -> No
     data = write_lines(tmp_path / "data.jsonl", records)
     report, _ = findings_of(data)
     before = data.read_bytes()
-    with pytest.raises(TuwenError, match="the data itself"):
+    with pytest.raises(TuwenError, match="is what is read; choose another OUT"):
         write_good(report, data)
     assert data.read_bytes() == before
 
@@ -556,7 +569,7 @@ def test_chinese_and_english_are_not_mistaken(text: str) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_looked_at(text: str) -> None:
-    assert isinstance(refusal_in(text) + mojibake_in(text) + unbalanced(text) + wrong_box(text), str)
+    assert isinstance(refusal_in(text) + declined(text) + mojibake_in(text) + unbalanced(text) + wrong_box(text), str)
 
 
 @dataclass(frozen=True)

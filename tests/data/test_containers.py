@@ -513,6 +513,24 @@ def test_the_end_of_an_archive_is_looked_at(tmp_path: Path) -> None:
     assert (names, "not a tar header" in line or "broken" in line) == ([], True)
 
 
+def test_headers_that_lie_are_refused(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    whole = archive(tmp_path / "x.tar", ("d/" * 80 + "长.txt", b"a"), ("1.jpg", b"b"), ("1.txt", b"c")).read_bytes()
+    file = tmp_path / "y.tar"
+    refused = 0
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            # Sizes, kinds and what stands in a header of pax.
+            block = chance.randrange(6) * tarfile.BLOCKSIZE
+            data[block + chance.choice((chance.randrange(124, 136), 156, chance.randrange(40)))] = chance.randrange(256)
+            data[block + 148 : block + 156] = b" " * 8
+            data[block + 148 : block + 156] = f"{sum(data[block : block + 512]):06o}\0 ".encode()
+        file.write_bytes(data)
+        refused += bool(problems(CONTAINERS.get("tar")(), file)[1])
+    assert refused > 100
+
+
 def test_what_is_written_is_a_webdataset(tmp_path: Path) -> None:
     two = Sample(id="x/../y", messages=(Message.of("user", "q"), *PLAIN.messages), images=(png(),), task="t")
     write_data([two, Sample(id="t", messages=(Message.of("assistant", "a"),))], tmp_path / "x.tar")

@@ -20,6 +20,7 @@ from tuwen.config import TuwenError
 from tuwen.data.endpoint.client import Endpoint, EndpointError, EndpointLimits, RequestError, bounded_map, read_api_key
 from tuwen.data.endpoint.pace import Pace, asked_wait
 from tuwen.data.endpoint.reply import MalformedReplyError, Reply, parse_reply
+from tuwen.data.endpoint.reply_cache import ReplyCache
 
 pytest.importorskip("openai")
 
@@ -315,6 +316,16 @@ def test_a_reply_says_what_is_wrong_with_it(reply: Reply, problem: str) -> None:
     assert bool(reply.problem) == bool(problem)
     assert problem or reply.text == "a cat"
     assert (reply.usage.prompt, reply.model) == (0, "asked")
+
+
+def test_a_reply_is_kept_as_it_came(tmp_path: Path) -> None:
+    reply = reply_of(" <think>hm</think>\n\na cat \n")
+    with ReplyCache(tmp_path / "cache.jsonl") as cache:
+        asyncio.run(cache.add("key", reply))
+    with ReplyCache(tmp_path / "cache.jsonl") as cache:
+        assert cache.get("key") == reply
+    assert json.loads((tmp_path / "cache.jsonl").read_bytes())["text"] == reply.raw == " <think>hm</think>\n\na cat \n"
+    assert reply.text == "a cat"
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(

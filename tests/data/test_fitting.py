@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tuwen.chat.messages import Image, Message
 from tuwen.checkpoints.folder import load_model
 from tuwen.config import TuwenError
+from tuwen.data.collator import Collator
 from tuwen.data.fitting import fit
-from tuwen.data.loader import Collator
 from tuwen.data.sample import Sample
 from tuwen.models.processing import TuwenImageProcessor, TuwenProcessor
 from tuwen.vision import parse_policy

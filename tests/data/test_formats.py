@@ -27,7 +27,7 @@ from tuwen.data.formats.base import FORMATS, Reading
 from tuwen.data.media import PictureFolder, picture_bytes
 from tuwen.data.sample import Region, Sample, Stored, plain_parts
 
-WRITTEN = ["caption", "llava", "openai", "qwen_vl", "sharegpt", "swift", "tuwen"]
+WRITTEN = ["caption", "llava", "openai", "preference", "qwen_vl", "sharegpt", "swift", "tuwen"]
 PLACES = [(format, container) for format in WRITTEN for container in FORMATS.get(format).containers]
 FIXTURES = Path(__file__).parents[2] / "../shared/fixtures/qwen_vl"
 
@@ -79,7 +79,7 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
 
 @st.composite
 def samples(draw: st.DrawFn, name: str) -> Sample:
-    """A sample in normal form; its pictures are numbers, for ``fill`` to put some there."""
+    """A sample in normal form; its pictures are numbers in a byte, for ``fill`` to put some there."""
     messages = draw(conversations())
     count = sum(isinstance(part, Image) for message in messages for part in message.parts)
     sides = st.tuples(SIDES, SIDES).map(sorted)
@@ -90,17 +90,19 @@ def samples(draw: st.DrawFn, name: str) -> Sample:
     return Sample(
         id=name + draw(TEXTS),
         messages=messages,
-        images=tuple(draw(st.integers(0, 5)) for _ in range(count)),  # type: ignore[arg-type]
+        images=tuple(bytes([draw(st.integers(0, 5))]) for _ in range(count)),
         task=draw(st.just("") | TEXTS),
         language=draw(st.sampled_from(["zh", "en"])),
         pair=draw(st.none() | NAMES),
         regions=tuple(draw(st.lists(region, max_size=2))),
         source=draw(st.just("") | TEXTS),
+        rejected=draw(st.none() | NAMES) if messages[-1].role == "assistant" else None,
     )
 
 
 def fill(sample: Sample, pictures: list[Any]) -> Sample:
-    return replace(sample, images=tuple(pictures[number] for number in sample.images))  # type: ignore[index]
+    numbers = (number[0] for number in sample.images if isinstance(number, bytes))
+    return replace(sample, images=tuple(pictures[number] for number in numbers))
 
 
 def plain(sample: Sample) -> Sample:
@@ -186,7 +188,8 @@ PLAIN = Sample(
 def test_an_ordinary_sample_is_kept_and_known_again(format: str, container: str, pack: bool, tmp_path: Path) -> None:
     if format == "qwen_vl" and pack:
         pytest.skip("names its pictures")
-    made = [replace(PLAIN, id=str(number)) for number in range(3)]
+    rejected = "一只狗。" if FORMATS.get(format).keeps_rejected and (pack or format == "preference") else None
+    made = [replace(PLAIN, id=str(number), rejected=rejected) for number in range(3)]
     out = tmp_path / f"data{CONTAINERS.get(container).suffixes[0]}"
     write_data(made, out, format=format, pack=pack)
     dataset = open_data(out)
@@ -219,6 +222,11 @@ def test_what_a_format_cannot_keep_is_said(tmp_path: Path) -> None:
     assert refused("qwen_vl", Image(), pack=True).startswith("s1: Qwen-VL names pictures in the text")
     assert "would be read as something else" in refused("qwen_vl", "<img>a.png</img>")
     assert refused("caption", "hello").startswith("s1: this format keeps questions and answers in turn")
+    for format in sorted(set(WRITTEN) - {"preference", "sharegpt", "swift", "tuwen"}):
+        with pytest.raises(TuwenError, match=f"^1/a: its rejected answer has no place in the format {format}; write"):
+            write_data([replace(PLAIN, rejected="一只狗。")], tmp_path / "x.json", format=format)
+    with pytest.raises(TuwenError, match="^1/a: it has no rejected answer"):
+        write_data([PLAIN], tmp_path / "x.json", format="preference")
     blank = Sample(id="s1", messages=(*PLAIN.messages[:1], Message.of("assistant", " \n")), images=(png(),))
     with pytest.raises(TuwenError, match="^s1: its answer is blank, which is no caption; write the format tuwen"):
         write_data([blank], tmp_path / "x.csv", format="caption")
@@ -242,7 +250,7 @@ def named(sample: Sample) -> list[str]:
     return [picture.name if isinstance(picture, Path) else str(picture)[:40] for picture in sample.images]
 
 
-LLAVA = {
+LLAVA: dict[str, Any] = {
     "id": "000000033471",
     "image": "a.png",
     "conversations": [
@@ -264,7 +272,7 @@ EXAMPLES: dict[str, tuple[str, str, list[Any], list[str], list[str]]] = {
     "LLaVA-665k, with text alone": (
         "llava",
         "x.json",
-        [LLAVA, {"id": "t", "conversations": LLAVA["conversations"][2:]}],  # type: ignore[index]
+        [LLAVA, {"id": "t", "conversations": LLAVA["conversations"][2:]}],
         LLAVA_SAID,
         ["a.png"],
     ),
@@ -441,6 +449,89 @@ EXAMPLES: dict[str, tuple[str, str, list[Any], list[str], list[str]]] = {
         ["Q ⟨⟩Describe the picture.", "A a select luxury furniture"],
         ["a.png"],
     ),
+    "LLaMA-Factory, ranked": (
+        "sharegpt",
+        "x.json",
+        [
+            {
+                "conversations": [{"from": "human", "value": "<image>How many?"}],
+                "chosen": {"from": "gpt", "value": "Two."},
+                "rejected": {"from": "gpt", "value": "Worse."},
+                "images": ["a.png"],
+            }
+        ],
+        ["Q ⟨⟩How many?", "A Two."],
+        ["a.png"],
+    ),
+    "LLaMA-Factory, ranked text alone": (
+        "sharegpt",
+        "x.json",
+        [
+            {
+                "conversations": [{"from": "human", "value": "How many?"}],
+                "chosen": {"from": "gpt", "value": "Two."},
+                "rejected": {"from": "gpt", "value": "Worse."},
+            }
+        ],
+        ["Q How many?", "A Two."],
+        [],
+    ),
+    "ms-swift, ranked": (
+        "swift",
+        "x.jsonl",
+        [{"messages": TURNS, "images": ["a.png"], "rejected_response": "Worse."}, {"messages": TURNS, "images": ["a.png"]}],
+        TURNS_SAID,
+        ["a.png"],
+    ),
+    "RLAIF-V": (
+        "preference",
+        "x.jsonl",
+        [{"image": "a.png", "question": "How many?", "chosen": "Two.", "rejected": "Worse.", "origin_dataset": "vqa"}],
+        ["Q ⟨⟩How many?", "A Two."],
+        ["a.png"],
+    ),
+    "RLHF-V": (
+        "preference",
+        "x.jsonl",
+        [
+            {
+                "image": "a.png",
+                "text": '{"question": "How many?", "chosen": "[Two].", "rejected": "Worse."}',
+                "ds_name": "RLHF-V",
+            }
+        ],
+        ["Q ⟨⟩How many?", "A [Two]."],
+        ["a.png"],
+    ),
+    "TRL, with parts": (
+        "preference",
+        "x.jsonl",
+        [
+            {
+                "images": ["a.png"],
+                "prompt": [
+                    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many?"}]},
+                ],
+                "chosen": [{"role": "assistant", "content": [{"type": "text", "text": "Two."}]}],
+                "rejected": [{"role": "assistant", "content": [{"type": "text", "text": "Worse."}]}],
+            }
+        ],
+        ["Q ⟨⟩How many?", "A Two."],
+        ["a.png"],
+    ),
+    "UltraFeedback": (
+        "preference",
+        "x.jsonl",
+        [
+            {
+                "prompt": "How many?",
+                "chosen": [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Two."}],
+                "rejected": [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Worse."}],
+            }
+        ],
+        ["Q How many?", "A Two."],
+        [],
+    ),
     "AI Challenger": (
         "caption",
         "x.json",
@@ -459,6 +550,7 @@ def test_published_records_are_known_by_themselves(name: str, tmp_path: Path) ->
     first = next(iter(dataset))
     assert (dataset.format.name, said(first), named(first)) == (format, turns, images)
     assert len({sample.id for sample in dataset}) == len(list(dataset))
+    assert first.rejected == ("Worse." if "Worse." in json.dumps(records) else None)
     # Exactly one format takes it, so that nobody has to be asked.
     own = FORMATS.get("tuwen")
     taken = [kind for kind in map(FORMATS.get, FORMATS.names()) if all(kind.recognises(record) for record in records)]
@@ -613,7 +705,26 @@ REFUSED = {
         "turn 2: it is not to be learnt, which no sample can say here; leave out the turns up to it",
     ),
     "films": ({"messages": TURNS, "videos": ["a.mp4"]}, "videos: only pictures are read"),
-    "worse answers": ({"messages": TURNS, "rejected_response": "x"}, "rejected_response: pairs of better and worse"),
+    "worse conversations": (
+        {"messages": TURNS, "rejected_messages": TURNS},
+        "rejected_messages: worse answers are read",
+    ),
+    "a worse answer than none": (
+        {"messages": TURNS[:1], "images": ["a.png"], "rejected_response": "x"},
+        "a rejected answer needs a better one: the last turn must be the assistant's",
+    ),
+    "worse answers of OpenAI": (
+        {"messages": [{"role": "user", "content": [PART]}], "rejected": "x"},
+        "rejected: worse answers are read in the formats tuwen, swift, sharegpt and preference",
+    ),
+    "a ranked answer of the user": (
+        {"conversations": OTHER_TURNS[:1], **{key: OTHER_TURNS[0] for key in ("chosen", "rejected")}},
+        "rejected: expected a text of the assistant",
+    ),
+    "a ranked answer without a better one": (
+        {"conversations": OTHER_TURNS[:1], "rejected": {"from": "gpt", "value": "x"}},
+        "chosen and rejected: turn 1: expected from and value (texts), found None",
+    ),
     "judged answers": ({"messages": TURNS, "label": False}, "label: judged answers are not read"),
     "too few pictures": ({"messages": TURNS, "images": []}, "1 places for pictures in the text, but 0 pictures"),
 }
@@ -649,6 +760,25 @@ def test_what_fits_several_formats_differently_is_asked_for(tmp_path: Path) -> N
         open_data(put(tmp_path / "z.json", [{"a": 1, "b": 2}]))
     with pytest.raises(TuwenError, match="unknown data format 'lava': choose one of .*; did you mean 'llava'"):
         open_data(tmp_path / "z.json", format="lava")
+
+
+def test_most_of_the_records_say_what_data_is_where_faults_are_looked_for(tmp_path: Path) -> None:
+    file = put_lines(tmp_path / "x.jsonl", [LLAVA, LLAVA, "no record", {**LLAVA, "system": "Be short."}])
+    with pytest.raises(TuwenError, match="fits no format that is known"):
+        open_data(file)
+    assert open_data(file, despite_faults=True).format.name == "llava"
+    half = put_lines(tmp_path / "half.jsonl", [LLAVA, {"query": "q", "response": "a"}])
+    with pytest.raises(TuwenError, match="fits no format that is known"):
+        open_data(half, despite_faults=True)
+
+
+def test_the_files_of_a_folder_say_together_what_they_are(tmp_path: Path) -> None:
+    put_lines(tmp_path / "1.jsonl", ["broken"])
+    put_lines(tmp_path / "2.jsonl", [{"messages": TURNS[1:]}])
+    put_lines(tmp_path / "3.jsonl", [{"messages": TURNS, "images": ["a.png"]}])
+    dataset = open_data(tmp_path)
+    assert dataset.format.name == "swift"
+    assert [entry.error is None for entry in dataset.scan()] == [False, True, True]
 
 
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="no ../shared/fixtures beside the repository")

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from tuwen.chat.messages import Image, Message
 from tuwen.checkpoints.folder import load_model
 from tuwen.data import indexing
+from tuwen.data.data_source import DataSettings, DataSource
 from tuwen.data.dataset import open_data, write_data
 from tuwen.data.index import SCHEMA, SampleIndex
 from tuwen.data.indexing import open_index
+from tuwen.data.media import fetch
 from tuwen.data.sample import Sample
 from tuwen.models.processing import TuwenProcessor
 from tuwen.vision import picture_size
@@ -42,13 +44,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images = tuple(pictures[(number + step) % 5] for step in range(number % 3))
         asked = Message.of("user", *(Image() for _ in images), f"问题{number}" * (1 + number % 4))
         answered = Message.of("assistant", "答" * (1 + number))
-        task = ("vqa", "caption")[number % 2]
-        samples.append(Sample(id=str(number), messages=(asked, answered), images=images, task=task))
+        samples.append(Sample(id=str(number), messages=(asked, answered), images=images))
     write_data(samples, folder / "data.jsonl")
     return folder / "data.jsonl"
 
 
-def test_places_lengths_tasks_and_sizes_are_those_of_the_samples(
+def test_places_lengths_and_sizes_are_those_of_the_samples(
     data: Path, processor: TuwenProcessor, tmp_path: Path
 ) -> None:
     dataset = open_data(data)
@@ -57,13 +58,12 @@ def test_places_lengths_tasks_and_sizes_are_those_of_the_samples(
     assert [dataset.sample(index.place(row)) for row in range(len(index))] == samples
     lengths = [len(processor.renderer.render(one.messages, _image_tokens(one, processor)).input_ids) for one in samples]
     assert index.lengths(processor).tolist() == lengths
-    assert [index.tasks[number] for number in index.column("task")] == [one.task for one in samples]
     assert index.has_pictures.tolist() == [bool(one.images) for one in samples]
     assert index.path.stat().st_size / len(index) < 400
 
 
 def _image_tokens(sample: Sample, processor: TuwenProcessor) -> list[int]:
-    return [processor.num_image_tokens(*picture_size(image)) for image in sample.images]  # type: ignore[arg-type]
+    return [processor.num_image_tokens(*picture_size(fetch(image))) for image in sample.images]
 
 
 def test_it_is_made_once_and_again_when_anything_it_says_may_differ(
@@ -111,6 +111,15 @@ def test_what_cannot_be_used_is_left_out_and_named(data: Path, processor: TuwenP
         assert reason in bad.reason
 
 
+def test_the_task_of_a_source_stands_in_the_place_of_the_samples_own(tmp_path: Path) -> None:
+    turns = (Message.of("user", "q"), Message.of("assistant", "a"))
+    write_data([Sample(id="1", messages=turns, task="vqa"), Sample(id="2", messages=turns)], tmp_path / "x.jsonl")
+    for chosen, expected in ((None, ["vqa", ""]), ("mine", ["mine", "mine"])):
+        source = DataSource(DataSettings(path=str(tmp_path / "x.jsonl"), task=chosen))
+        assert [source.sample(row).task for row in range(len(source.index))] == expected
+        assert [sample.task for group in range(source.size or 0) for sample in source.group(0, group)] == expected
+
+
 def _index_with_pictures(keys: Sequence[int], folder: Path) -> SampleIndex:
     import pyarrow as pa
 
@@ -120,7 +129,7 @@ def _index_with_pictures(keys: Sequence[int], folder: Path) -> SampleIndex:
     columns["pictures"] = np.array(keys, dtype=np.uint64)
     sizes = pa.array([[64, 64] if key else [] for key in keys], pa.list_(pa.uint16()))
     arrays = [*(pa.array(columns[name]).cast(SCHEMA.field(name).type) for name in SCHEMA.names[:-1]), sizes]
-    write_index(folder / "index.arrow", [pa.record_batch(arrays, schema=SCHEMA)], [""], [])
+    write_index(folder / "index.arrow", [pa.record_batch(arrays, schema=SCHEMA)], [])
     return SampleIndex(folder / "index.arrow")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import random
 import tarfile
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -14,6 +17,7 @@ import pytest
 from tuwen.config import TuwenError
 from tuwen.data.media import PictureFolder, PictureStore, fetch, picture_bytes
 from tuwen.data.sample import Stored
+from tuwen.data.tar_members import tar_members
 from tuwen.vision import PictureError, open_picture
 
 
@@ -23,8 +27,8 @@ def png(colour: str = "teal") -> bytes:
     return stream.getvalue()
 
 
-def zipped(path: Path, **members: bytes) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def zipped(path: Path, packing: int = zipfile.ZIP_DEFLATED, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", packing) as archive:
         for name, data in members.items():
             archive.writestr(name.replace("__", "/"), data)
     return path
@@ -40,7 +44,7 @@ def tarred(path: Path, **members: bytes) -> Path:
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_members_are_read_without_extracting_the_archive(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_members_are_read_without_extracting_the_archive(make: Callable[..., Path], tmp_path: Path) -> None:
     archive = make(tmp_path / f"pictures.{'zip' if make is zipped else 'tar'}", a__1=png("red"), a__2=png("blue"))
     folder = PictureFolder(str(archive))
     found = [open_picture(fetch(folder.picture(name))).getpixel((0, 0)) for name in ("a/1", "a/2", "a/1")]
@@ -85,13 +89,58 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
         open_picture(found)
 
 
-@pytest.mark.parametrize(("data", "reason"), [(b"no archive", "not a whole"), (b"", "not a whole")])
+@pytest.mark.parametrize("data", [b"no archive", b""])
 @pytest.mark.parametrize("suffix", ["zip", "tar"])
-def test_a_broken_archive_is_named(suffix: str, data: bytes, reason: str, tmp_path: Path) -> None:
+def test_a_broken_archive_is_named(suffix: str, data: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"broken.{suffix}"
     path.write_bytes(data)
-    with pytest.raises(TuwenError, match=rf"broken.{suffix}: {reason} {suffix} archive|not in the archive"):
+    with pytest.raises(PictureError, match=rf"broken.{suffix}: .* a? ?whole {suffix} archive"):
         fetch(Stored(str(path), "x"))
+
+
+def kinds_of_archive(home: Path) -> Iterator[Path]:
+    """An archive of each kind that is read, with the members ``a`` and ``长``."""
+    yield tarred(home / "plain.tar", a=png(), 长=png("red"))
+    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        yield zipped(home / f"{packing}.zip", packing, a=png() * 20, 长=png("red"))
+
+
+def test_damage_of_any_kind_gives_a_member_or_a_refusal(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    refused = 0
+    for number, whole in enumerate(list(kinds_of_archive(tmp_path)) * 80):
+        data = bytearray(whole.read_bytes())
+        for _ in range(chance.randint(1, 5)):
+            data[chance.randrange(len(data))] = chance.choice((0, 255, chance.randrange(256)))
+        damaged = tmp_path / f"{number}{whole.suffix}"
+        damaged.write_bytes(data[: chance.choice((len(data), chance.randrange(len(data))))])
+        for name in ("a", "长"):
+            try:
+                assert isinstance(fetch(Stored(str(damaged), name)), bytes)
+            except PictureError as error:
+                refused += error.reason == "missing_picture" and "\n" not in str(error)
+    assert refused > 300
+
+
+def test_an_archive_that_is_encrypted_is_said_so(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "x.zip", a=png())
+    data = bytearray(path.read_bytes())
+    for mark in (b"PK\3\4", b"PK\1\2"):
+        # A bit of the flags says so, in the member's header and in the archive's list.
+        data[data.index(mark) + (6 if mark == b"PK\3\4" else 8)] |= 1
+    path.write_bytes(data)
+    with pytest.raises(PictureError, match=r"x\.zip#a: cannot be unpacked \(.*encrypted, password required"):
+        fetch(Stored(str(path), "a"))
+
+
+def test_members_of_an_archive_are_not_kept(tmp_path: Path) -> None:
+    path = tarred(tmp_path / "x.tar", **{str(number): b"" for number in range(300)})
+    gc.collect()
+    with path.open("rb") as file:
+        members = tar_members(file, "x")
+        for _ in range(299):
+            next(members)
+        assert sum(type(one) is tarfile.TarInfo for one in gc.get_objects()) < 10
 
 
 def test_pictures_that_are_no_files_are_saved_once_under_their_content(tmp_path: Path) -> None:

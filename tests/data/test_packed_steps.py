@@ -11,11 +11,11 @@ import pytest
 from tuwen.chat.messages import Image, Message
 from tuwen.checkpoints.folder import load_model
 from tuwen.config import TuwenError
+from tuwen.data.collator import Collator
 from tuwen.data.data_source import DataSettings, DataSource
 from tuwen.data.dataset import write_data
 from tuwen.data.epochs.mixture import MixtureSettings, SourceShare
 from tuwen.data.epochs.packed_steps import PackedEpochs, PackedSteps
-from tuwen.data.loader import Collator
 from tuwen.data.sample import Sample
 from tuwen.models.processing import TuwenProcessor
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tuwen.chat.grounding import parse_boxes
 from tuwen.config import TuwenError, parse_config
-from tuwen.data.sample import Sample
+from tuwen.data.sample import Language, Sample
 from tuwen.data.synth import SUITES, Drawn, Suite, SuiteSettings, SynthConfig, Synthesiser
 from tuwen.data.synth.base import Page
 from tuwen.data.synth.forms import FORMS
@@ -116,10 +116,10 @@ def found(question: str, names: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
-def test_answers_about_shapes_follow_from_the_regions(language: str) -> None:
+def test_answers_about_shapes_follow_from_the_regions(language: Language) -> None:
     """Recomputed from regions alone, which the test above compares with the pixels."""
     number = 0 if language == "zh" else 2
-    colours, forms = [c[language] for c in COLOURS], [f[language] for f in FORMS]  # type: ignore[index]
+    colours, forms = [c[language] for c in COLOURS], [f[language] for f in FORMS]
     checked: Counter[str] = Counter()
     for drawn in draw("shapes", 200, languages=[language]):
         things = [(*region.text.split()[number : number + 2], region.box) for region in drawn.regions]

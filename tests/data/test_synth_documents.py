@@ -11,6 +11,7 @@ import pytest
 
 from tests.data.test_synth_reading import asked, draw
 from tuwen.chat.grounding import parse_boxes
+from tuwen.data.synth.base import LANGUAGES
 from tuwen.data.synth.documents.kinds import KIND_NAMES, KINDS
 from tuwen.data.synth.documents.records import added
 
@@ -104,7 +105,7 @@ def test_the_text_of_a_document_is_its_regions_in_order() -> None:
 def test_two_records_of_a_maker_differ_in_values_only(kind: str) -> None:
     for seed in range(30):
         rng = random.Random(seed)
-        make = KINDS[kind](rng, rng.choice(("zh", "en")))  # type: ignore[arg-type]
+        make = KINDS[kind](rng, rng.choice(LANGUAGES))
         one, two = make(rng), make(rng)
         assert [field.label for field in one.fields] == [field.label for field in two.fields]
         assert (one.table is None) == (two.table is None)

@@ -18,10 +18,10 @@ from tuwen.data.synth.base import LANGUAGES, Page
 from tuwen.data.synth.canvas import SCALE
 from tuwen.data.synth.fonts import typefaces
 from tuwen.data.synth.meme import DARK_ON_WHITE, FORMS
-from tuwen.data.synth.memes.characters import MOODS, SIGNS, SPECIES, Mood, draw_character
+from tuwen.data.synth.memes.characters import MOODS, SIGNS, SPECIES, Mood, Species, draw_character
 from tuwen.data.synth.memes.forms import Claim, Panels, Play, Reaction, Sticker
 from tuwen.data.synth.memes.lettering import LINE_HEIGHT, write
-from tuwen.data.synth.memes.lines import CLAIMS, PAIRS, SITUATIONS, STICKERS
+from tuwen.data.synth.memes.lines import CLAIMS, PAIRS, SITUATIONS, STICKERS, Saying
 from tuwen.data.synth.memes.sheet import Sheet
 from tuwen.data.synth.memes.wordplays import WORDPLAYS
 from tuwen.data.synth.scenes.kinds import KINDS
@@ -29,7 +29,7 @@ from tuwen.data.synth.scenes.kinds import KINDS
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
-def head(species, mood: int, size: int = 120) -> np.ndarray:  # type: ignore[no-untyped-def]
+def head(species: Species, mood: int, size: int = 120) -> np.ndarray:
     """An animal's head, drawn always in the same place and fur."""
     image = PIL.Image.new("RGB", (2 * size, 2 * size), (240, 240, 240))
     draw_character(ImageDraw.Draw(image), species, mood, (size, 1.2 * size, 0.6 * size), species.furs[0])
@@ -37,7 +37,7 @@ def head(species, mood: int, size: int = 120) -> np.ndarray:  # type: ignore[no-
 
 
 @pytest.mark.parametrize("species", SPECIES, ids=lambda species: species.names["en"])
-def test_every_mood_looks_different(species) -> None:  # type: ignore[no-untyped-def]
+def test_every_mood_looks_different(species: Species) -> None:
     drawn = [head(species, mood) for mood in Mood]
     for one, two in combinations(range(len(MOODS)), 2):
         changed = np.abs(drawn[one] - drawn[two]).max(axis=-1) > 60
@@ -63,7 +63,7 @@ def test_there_is_plenty_to_say() -> None:
 
 
 @pytest.mark.parametrize("sayings", [CLAIMS, STICKERS], ids=["claims", "stickers"])
-def test_every_mood_has_words_that_fit_and_words_that_do_not(sayings) -> None:  # type: ignore[no-untyped-def]
+def test_every_mood_has_words_that_fit_and_words_that_do_not(sayings: tuple[Saying, ...]) -> None:
     for mood in Mood:
         assert any(mood in saying.fits for saying in sayings)
         assert any(mood in saying.belied for saying in sayings)

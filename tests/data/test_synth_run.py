@@ -97,6 +97,29 @@ def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_what_cannot_be_drawn_leaves_no_folder(tmp_path: Path) -> None:
+    for settings in (["--font", "/no/such/font.ttf"], ["--tasks", "no_such_task"]):
+        refused("data", "synth", "words", tmp_path / "drawn", *settings)
+    hidden = "import sys; sys.modules['ray'] = None; from tuwen.cli.app import main; main()"
+    command = [sys.executable, "-c", hidden, "data", "synth", "shapes", str(tmp_path / "drawn"), "--engine", "ray"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stderr == "tuwen: error: ray is not installed: run `pip install 'tuwen[ray]'`\n"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    assert "file: is a file; name the folder to write" in refused("data", "synth", "shapes", tmp_path / "file")
+
+
+def test_a_list_of_shards_that_a_kill_cut_off_is_gone_on_with(tmp_path: Path) -> None:
+    plan = Plan(CONFIG, 9, 2, 3, tmp_path / "drawn")
+    whole = synthesise(plan, workers=1)
+    log = tmp_path / "drawn" / ".tuwen" / "shards.jsonl"
+    lines = log.read_bytes()
+    for end in (len(lines) - 1, len(lines) - 20, 5, 0):
+        log.write_bytes(lines[:end])
+        assert synthesise(plan, workers=1) == whole
+        assert log.read_bytes() == lines
+
+
 def test_a_shard_is_drawn_alone_as_among_the_others(tmp_path: Path) -> None:
     plan = Plan(CONFIG, 9, 2, 3, tmp_path / "drawn")
     together = synthesise(plan, workers=1)

@@ -18,6 +18,7 @@ from tuwen.data.sample import Language
 from tuwen.data.synth import Drawn, SynthConfig, Synthesiser
 from tuwen.data.synth.base import LANGUAGES
 from tuwen.data.synth.scenes.backgrounds import BACKGROUNDS
+from tuwen.data.synth.scenes.figures import Kind
 from tuwen.data.synth.scenes.kinds import KINDS
 from tuwen.data.synth.scenes.painting import SOLID, paint, shade
 from tuwen.data.synth.scenes.references import Reference, named_by_kind, placed_references, plain_references
@@ -55,7 +56,7 @@ def nearest(colour: tuple[int, ...]) -> int:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.names["en"])
 @pytest.mark.parametrize("pattern", range(4))
-def test_a_thing_fills_its_box_and_nothing_else(kind, pattern: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_thing_fills_its_box_and_nothing_else(kind: Kind, pattern: int) -> None:
     image = PIL.Image.new("RGB", (320, 220), PAPER)
     box = (40, 50, 40 + round(120 * kind.aspect), 170)
     paint(image, kind, box, INKS[0], pattern=pattern, mirrored=pattern % 2 == 1)
@@ -64,7 +65,7 @@ def test_a_thing_fills_its_box_and_nothing_else(kind, pattern: int) -> None:  # 
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.names["en"])
-def test_a_thing_has_no_second_colour(kind) -> None:  # type: ignore[no-untyped-def]
+def test_a_thing_has_no_second_colour(kind: Kind) -> None:
     """Details are white or a shade that is still most like the thing's own colour."""
     for number, ink in enumerate(INKS):
         assert nearest(shade(ink)) == number

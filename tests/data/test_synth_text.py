@@ -121,7 +121,9 @@ def expected_of_words(sample: Sample, text: str, language: Language) -> str:
             return next(word for kind, word in found if kinds[kind] == 1)
         case "text_negate" | "text_question":
             plain = re.split("[::] ?", text)[-1]
-            subject, activity = re.fullmatch("(.+?)在(.+)。" if zh else r"(.+?) is (.+)\.", plain).groups()  # type: ignore[union-attr]
+            found_parts = re.fullmatch("(.+?)在(.+)。" if zh else r"(.+?) is (.+)\.", plain)
+            assert found_parts is not None
+            subject, activity = found_parts.groups()
             if sample.task == "text_negate":
                 return f"{subject}没有在{activity}。" if zh else f"{subject} is not {activity}."
             return f"{subject}在{activity}吗?" if zh else f"Is {subject[0].lower()}{subject[1:]} {activity}?"

@@ -19,7 +19,7 @@ from tuwen.chat.messages import Image, Message
 from tuwen.chat.renderer import IGNORE_INDEX
 from tuwen.checkpoints.opening import read_folder
 from tuwen.config import TuwenError
-from tuwen.data.loader import Collator
+from tuwen.data.collator import Collator
 from tuwen.data.sample import Sample
 from tuwen.infer.show import Shown, look_at
 from tuwen.infer.show_display import OPEN, save_tiles, terminal, token_rows, write_show_page

@@ -87,33 +87,35 @@ def _compare(ours: WeightFiles, before: WeightFiles, lora: Adapter | None) -> Ch
         now, then = ours[name].float(), before[name].float()
         if torch.equal(now, then):
             changes.untouched.append(name)
-        elif lora is not None and module in lora.pairs and _explained(now, then, lora.delta(module)):
+        elif lora is not None and module in lora.modules and _explained(now, lora.folded(module, then)):
             changes.modules.append(module)
         else:
             changes.full.append(name)
     return changes
 
 
-def _explained(now: Tensor, then: Tensor, delta: Tensor) -> bool:
-    error = (then + delta - now).abs().max()
+def _explained(now: Tensor, folded: Tensor) -> bool:
+    error = (folded - now).abs().max()
     return bool(error <= CLOSE * now.abs().max())
 
 
 def _write_adapter(folder: Path, ours: WeightFiles, changes: Changes, lora: Adapter | None, place: Path) -> None:
-    halves = [half for module in changes.modules if lora is not None for half in lora.pairs[module][:2]]
-    entries = [(name, lora.files.shape(name), lora.files.dtype(name)) for name in halves if lora is not None]
+    kept = [name for module in changes.modules if lora is not None for name in lora.names(module)]
+    entries = [(name, lora.files.shape(name), lora.files.dtype(name)) for name in kept if lora is not None]
     entries += [(PREFIX + name, ours.shape(name), ours.dtype(name)) for name in changes.full]
 
     def tensors() -> Any:
         if lora is not None:
-            yield from (lora.files[name] for name in halves)
+            yield from (lora.files[name] for name in kept)
         yield from (ours[name] for name in changes.full)
 
     write_safetensors(folder / "adapter_model.safetensors", entries, tensors())
     # Without pairs the rank means nothing, but a reader asks for one.
     settings = read_json(place / CONFIG) if lora is not None else {"peft_type": "LORA", "r": 1, "lora_alpha": 1}
     saved = sorted({name.rsplit(".", 1)[0] for name in changes.full})
-    text = json.dumps({**settings, "modules_to_save": saved}, indent=2, ensure_ascii=False) + "\n"
+    rows = {module: lora.rows[module][1] for module in changes.modules if lora is not None and module in lora.rows}
+    settings = {**settings, "modules_to_save": saved, "trainable_token_indices": rows or None}
+    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
 
 

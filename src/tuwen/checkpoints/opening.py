@@ -111,6 +111,9 @@ def _adapted(published: Published, layout: Layout | None, adapter: Path) -> Publ
 def _with_delta(base: Published, delta: Path) -> Published:
     """A base with what `tuwen delta` or `tuwen train` wrote: the adapter, and the settings that changed with it."""
     adapter = read_adapter(delta)
+    if base.config.tie_word_embeddings:
+        # Written for `peft`, which unties them; here one tensor has both names.
+        adapter = replace(adapter, full={name: at for name, at in adapter.full.items() if name != "lm_head.weight"})
     _check_base(base, delta)
     config, processor = base.config, base.processor
     files = fold(base.files, adapter)
@@ -191,7 +194,7 @@ def load_published(
     Raises:
         TuwenError: when a weight cannot be read.
     """
-    with no_init_weights(), _default_dtype(dtype or published.dtype):
+    with no_init_weights(), default_dtype(dtype or published.dtype):
         model = TuwenForConditionalGeneration(published.config)
     places = {name: tensor.detach() for name, tensor in model.state_dict(keep_vars=True).items()}
     weights = OurWeights(published.files, published.rules, places)
@@ -222,7 +225,8 @@ def open_model(
 
 
 @contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """In the block, new tensors of fractions are of this type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

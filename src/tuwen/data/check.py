@@ -19,7 +19,7 @@ from tuwen.config import TuwenError
 from tuwen.data.checks import reading, repeats
 from tuwen.data.checks.base import CHECKS, Check, CheckOptions, Finding, Reason, Severity, Subject, quoted
 from tuwen.data.checks.pictures import PictureLooker
-from tuwen.data.checks.reading import checked, why_refused
+from tuwen.data.checks.reading import why_refused
 from tuwen.data.checks.repairs import REPAIRS, repair
 from tuwen.data.dataset import Dataset, Place
 from tuwen.data.sample import Sample
@@ -91,7 +91,7 @@ class Checker:
     """
 
     def __init__(self, dataset: Dataset, options: CheckOptions) -> None:
-        self.dataset = checked(dataset)
+        self.dataset = dataset
         self._checks: list[Check] = [CHECKS.get(name)(options) for name in CHECKS.names()]
         self._look = PictureLooker(options.decode)
         self._errors = {name for name, reason in all_reasons().items() if reason.severity == "error"}
@@ -103,10 +103,9 @@ class Checker:
         hashes, verdicts = [], []
         file = PurePath(self.dataset.files[chunk.file]).name
         for number, record, entry in chunk.entries(self.dataset):
-            place, sample = entry.place, entry.sample
-            if sample is None:
-                reason = why_refused(entry.error or TuwenError("no sample"), record, self.dataset.format)
-                findings.append((len(places), _id(record), reason))
+            place, sample = entry.place, entry.found
+            if isinstance(sample, TuwenError):
+                findings.append((len(places), _id(record), why_refused(sample, record, self.dataset.format)))
                 hashes.append([0] * repeats.COLUMNS)
                 verdicts.append(Verdict.BAD)
             else:

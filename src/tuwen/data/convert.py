@@ -105,9 +105,9 @@ def convert(
 
 def _samples(dataset: Dataset, progress: Progress | None) -> Iterator[Sample]:
     for count, entry in enumerate(dataset.scan(), start=1):
-        if entry.sample is None:
-            raise TuwenError(f"{entry.error}; tuwen data check --fix OUT writes the data without what is broken")
-        yield entry.sample
+        if isinstance(entry.found, TuwenError):
+            raise TuwenError(f"{entry.found}; tuwen data check --fix OUT writes the data without what is broken")
+        yield entry.found
         if progress is not None:
             progress(count, entry.place.file)
 

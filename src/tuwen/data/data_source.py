@@ -45,12 +45,7 @@ class DataSettings(StrictConfig):
             TuwenError: when it is not there or in no format that is known.
         """
         return open_data(
-            self.path,
-            format=self.format,
-            images=self.images,
-            task=self.task,
-            language=self.language,
-            options=self.options,
+            self.path, format=self.format, images=self.images, language=self.language, options=self.options
         )
 
 
@@ -104,7 +99,7 @@ class DataSource:
         return tuple(self.sample(int(row)) for row in rows[offsets[index] : offsets[index + 1]])
 
     def sample(self, row: int) -> Sample:
-        """Sample number ``row`` of the index."""
+        """Sample number ``row`` of the index, under the task that was chosen."""
         found = self.dataset.sample(self.index.place(row))
         return found if self._config.task is None else replace(found, task=self._config.task)
 

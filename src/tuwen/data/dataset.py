@@ -9,7 +9,7 @@ from typing import Any
 
 from tuwen.config import TuwenError, parse_config
 from tuwen.data.containers.base import CONTAINERS, Columns, Container, Record
-from tuwen.data.formats.base import FORMATS, Format, Reading, Writing
+from tuwen.data.formats.base import FORMATS, Format, Reading, Writing, refusal
 from tuwen.data.media import PictureFolder, PictureStore
 from tuwen.data.sample import Language, Origin, Sample
 from tuwen.data.storage import exists, is_url, written_whole
@@ -40,8 +40,27 @@ class Entry:
     """What reading through the data gives, one at a time: a sample, or what is wrong at its place."""
 
     place: Place
-    sample: Sample | None = None
-    error: TuwenError | None = None
+    found: Sample | TuwenError
+
+    @property
+    def sample(self) -> Sample | None:
+        """The sample, if there is one."""
+        return None if isinstance(self.found, TuwenError) else self.found
+
+    @property
+    def error(self) -> TuwenError | None:
+        """What is wrong, if anything is."""
+        return self.found if isinstance(self.found, TuwenError) else None
+
+    def use(self) -> Sample:
+        """The sample.
+
+        Raises:
+            TuwenError: when there is none, saying what is wrong.
+        """
+        if isinstance(self.found, TuwenError):
+            raise self.found
+        return self.found
 
 
 class Dataset:
@@ -77,23 +96,16 @@ class Dataset:
             record: what was read, or what is wrong with it.
             where: to name in a message.
         """
-        if isinstance(record, TuwenError):
-            yield Entry(place, error=record)
-            return
         try:
-            samples = self.format.samples(record, where, self._reading(place))
+            if isinstance(record, TuwenError):
+                raise record
+            samples = self._samples(place, record, where)
         except TuwenError as error:
-            yield Entry(place, error=error)
-            return
-        except RecursionError:
-            yield Entry(place, error=TuwenError(f"{where}: nested too deeply"))
+            yield Entry(place, error)
             return
         for number, sample in enumerate(samples):
             here = Place(place.file, place.offset, place.length, number)
-            if isinstance(sample, TuwenError):
-                yield Entry(here, error=sample)
-            else:
-                yield Entry(here, self._placed(sample, here))
+            yield Entry(here, sample if isinstance(sample, TuwenError) else self._placed(sample, here))
 
     def __iter__(self) -> Iterator[Sample]:
         """All samples in order.
@@ -102,9 +114,7 @@ class Dataset:
             TuwenError: at the first that is broken, naming it.
         """
         for entry in self.scan():
-            if entry.sample is None:
-                raise entry.error or TuwenError(f"{self.files[entry.place.file]}: no sample")
-            yield entry.sample
+            yield entry.use()
 
     def sample(self, place: Place) -> Sample:
         """The sample at a place that ``scan`` gave.
@@ -118,16 +128,19 @@ class Dataset:
             file = self.files[place.file]
             record = self.container.fetch(file, place.offset, place.length)
             where = f"{file}: {self.container.name_place(place.offset, place.length)}"
-            last = here, self.format.samples(record, where, self._reading(place))
-            self._last = last
+            last = self._last = here, self._samples(place, record, where)
         found = last[1][place.number]
         if isinstance(found, TuwenError):
             raise found
         return self._placed(found, place)
 
-    def _reading(self, place: Place) -> Reading:
+    def _samples(self, place: Place, record: Record, where: str) -> Sequence[Sample | TuwenError]:
         # The same however the record is found, and wherever the data lies.
-        return replace(self.reading, name=f"{self.files[place.file].rsplit('/', 1)[-1]}@{place.offset}")
+        reading = replace(self.reading, name=f"{self.files[place.file].rsplit('/', 1)[-1]}@{place.offset}")
+        try:
+            return self.format.samples(record, where, reading)
+        except RecursionError:
+            raise TuwenError(f"{where}: nested too deeply") from None
 
     def _placed(self, sample: Sample, place: Place) -> Sample:
         return replace(sample, origin=Origin(self.files[place.file], place.offset))
@@ -141,6 +154,7 @@ def open_data(
     task: str | None = None,
     language: Language | None = None,
     options: Mapping[str, Any] | None = None,
+    despite_faults: bool = False,
 ) -> Dataset:
     """Data at a path, URL or pattern, in whatever format it is.
 
@@ -151,6 +165,7 @@ def open_data(
         task: the name under which samples that do not say it are balanced and reported.
         language: of samples that do not say it; judged by their text unless said.
         options: settings of the format, as its ``options_class`` says.
+        despite_faults: take a format that more than half of the first records fit; all must fit it unless said.
 
     Raises:
         TuwenError: when there is nothing, or what there is fits no format or more than one.
@@ -160,11 +175,11 @@ def open_data(
         raise TuwenError(f"{name}: not found; give a data file, a folder of them, or a pattern")
     kinds = [FORMATS.get(format)] if format else [FORMATS.get(known) for known in FORMATS.names()]
     own = _own_layout(name, kinds)
-    files, container, kind = own or _by_first_record(name, kinds)
+    files, container, kind = own or _by_first_records(name, kinds, despite_faults)
     reader = _with_options(kind, options)
     files = reader.wanted(files)
     # The pictures of a layout of its own are counted from the place that was given, however deep its files lie.
-    home = str(images) if images is not None else _home(name if own else files[0], name)
+    home = str(images) if images is not None else _home(name if own else files[0])
     return Dataset(files, container, reader, Reading(PictureFolder(home), task or "", language))
 
 
@@ -182,31 +197,19 @@ def _own_layout(place: str, kinds: list[type[Format]]) -> tuple[list[str], Conta
     return None
 
 
-def _by_first_record(place: str, kinds: list[type[Format]]) -> tuple[list[str], Container, type[Format]]:
+def _by_first_records(
+    place: str, kinds: list[type[Format]], despite_faults: bool
+) -> tuple[list[str], Container, type[Format]]:
     """The files at ``place``, their container by their suffix, and the format that the first records fit."""
-    known = CONTAINERS.names()
-    names = [name for name in dict.fromkeys(name for kind in kinds for name in kind.containers) if name in known]
-    names = [name for name in names if CONTAINERS.get(name).by_suffix]
-    names = [name for name in names if CONTAINERS.get(name)().is_layout(place)] or names
-    here: dict[str, list[str]] = {}
-    for name in names:
-        files = CONTAINERS.get(name)().files(place)
-        if files:
-            here[name] = files
-    if not here:
-        suffixes = sorted({suffix for name in names for suffix in CONTAINERS.get(name).suffixes})
-        raise TuwenError(f"{place}: no data in it; expected files with {', '.join(suffixes)}")
-    if len(here) > 1:
-        raise TuwenError(
-            f"{place}: holds {' and '.join(sorted(here))} files; name one file, or a pattern such as *.jsonl"
-        )
-    name, files = here.popitem()
-    container: Container = CONTAINERS.get(name)()
-    candidates = [kind for kind in kinds if name in kind.containers]
+    container, files = _files_at(place, kinds)
+    candidates = [kind for kind in kinds if container.name in kind.containers]
     if len(kinds) == 1:
         return files, container, candidates[0]
     records = _first_records(container, files)
-    fitting = [kind for kind in candidates if all(kind.recognises(record) for record in records)]
+    fit = {kind: sum(map(kind.recognises, records)) for kind in candidates}
+    most = max(fit.values())
+    enough = most > len(records) / 2 if despite_faults else most == len(records)
+    fitting = [kind for kind in candidates if enough and fit[kind] == most]
     # What our own form fits means the same in any other, e.g. text alone.
     fitting = [kind for kind in fitting if kind.name == OWN] or fitting
     if len(fitting) != 1 and not _mean_the_same(fitting, records):
@@ -217,11 +220,28 @@ def _by_first_record(place: str, kinds: list[type[Format]]) -> tuple[list[str], 
     return files, container, fitting[0]
 
 
+def _files_at(place: str, kinds: list[type[Format]]) -> tuple[Container, list[str]]:
+    """The files at ``place`` and their container, of which there must be one."""
+    names = dict.fromkeys(name for kind in kinds for name in kind.containers)
+    containers: list[Container] = [CONTAINERS.get(name)() for name in names]
+    containers = [container for container in containers if container.by_suffix]
+    containers = [container for container in containers if container.is_layout(place)] or containers
+    here = [(container, files) for container in containers if (files := container.files(place))]
+    if not here:
+        suffixes = sorted({suffix for container in containers for suffix in container.suffixes})
+        raise TuwenError(f"{place}: no data in it; expected files with {', '.join(suffixes)}")
+    if len(here) > 1:
+        found = " and ".join(sorted(container.name for container, _ in here))
+        raise TuwenError(f"{place}: holds {found} files; name one file, or a pattern such as *.jsonl")
+    return here[0]
+
+
 def _mean_the_same(kinds: list[type[Format]], records: list[Record]) -> bool:
-    """Whether several formats find the same samples in all of these records, so that any of them will do."""
+    """Whether several formats find the same samples in all of these records that fit, so that any of them will do."""
     reading = Reading(PictureFolder(""))
+    fitting = [record for record in records if any(kind.recognises(record) for kind in kinds)]
     try:
-        found = [[kind().samples(record, "", reading) for record in records] for kind in kinds]
+        found = [[kind().samples(record, "", reading) for record in fitting] for kind in kinds]
     except TuwenError:
         return False
     return bool(found) and all(samples == found[0] for samples in found)
@@ -229,22 +249,25 @@ def _mean_the_same(kinds: list[type[Format]], records: list[Record]) -> bool:
 
 def _first_records(container: Container, files: list[str]) -> list[Record]:
     """The first records that can be read."""
+    found: list[Record] = []
     broken: TuwenError | None = None
     for file in files:
-        found: list[Record] = []
-        for _, _, record in container.scan(file):
-            if isinstance(record, TuwenError):
-                broken = broken or record
-            else:
-                found.append(record)
-            if len(found) == LOOKED_AT:
-                break
-        if found:
-            return found
-    raise broken or TuwenError(f"{files[0]}: holds no record")
+        try:
+            for _, _, record in container.scan(file):
+                if isinstance(record, TuwenError):
+                    broken = broken or record
+                else:
+                    found.append(record)
+                if len(found) == LOOKED_AT:
+                    return found
+        except TuwenError as error:
+            broken = broken or error
+    if not found:
+        raise broken or TuwenError(f"{files[0]}: holds no record")
+    return found
 
 
-def _home(file: str, place: str) -> str:
+def _home(file: str) -> str:
     """The folder that pictures' paths are relative to, unless it is said."""
     if is_url(file):
         return file.rsplit("/", 1)[0]
@@ -282,8 +305,30 @@ def write_data(
     pack = pack or container.packs
     with written_whole(out) as partial:
         writing = Writing(PictureStore(partial, final=final or out), container, pack)
-        records = (writer.record(sample, writing) for sample in samples)
+        records = (writer.record(_keepable(sample, kind), writing) for sample in samples)
         return container.write(records, partial, Columns(kind.columns, pack, out.name))
+
+
+def _keepable(sample: Sample, kind: type[Format]) -> Sample:
+    if sample.rejected is not None and not kind.keeps_rejected:
+        raise refusal(sample, f"its rejected answer has no place in the format {kind.name}")
+    return sample
+
+
+def check_out(out: Path, format: str, sources: Iterable[str]) -> None:
+    """Refuse a file to write of which only the end of long work would show that it cannot be.
+
+    Args:
+        out: the file.
+        format: that is written.
+        sources: files that are read meanwhile.
+
+    Raises:
+        TuwenError: when it is one of them, or the format is not kept in such files.
+    """
+    container_for(out, FORMATS.get(format))
+    if out.resolve() in {Path(source).resolve() for source in sources}:
+        raise TuwenError(f"{out}: is what is read; choose another OUT")
 
 
 def container_for(out: Path, kind: type[Format]) -> Container:

@@ -28,7 +28,6 @@ SCHEMA = pa.schema(
         ("offset", pa.uint64()),
         ("length", pa.uint32()),
         ("number", pa.uint16()),
-        ("task", pa.uint16()),
         # Tokens without those of pictures; 0 where the index was made without a processor.
         ("text_tokens", pa.uint32()),
         ("trained_tokens", pa.uint32()),
@@ -52,7 +51,6 @@ class SampleIndex:
         self.path = path
         self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         details = json.loads(self._table.schema.metadata[b"tuwen"])
-        self.tasks: list[str] = details["tasks"]
         self.bad = [BadSample(**values) for values in details["bad"]]
 
     def __reduce__(self) -> tuple[type[SampleIndex], tuple[Path]]:
@@ -130,16 +128,15 @@ class SampleIndex:
         return order[taken], offsets
 
 
-def write_index(path: Path, batches: Iterable[pa.RecordBatch], tasks: Sequence[str], bad: Sequence[BadSample]) -> None:
+def write_index(path: Path, batches: Iterable[pa.RecordBatch], bad: Sequence[BadSample]) -> None:
     """Write an index file.
 
     Args:
         path: of the file.
         batches: of ``SCHEMA``, of ``BATCH`` rows each but for the last.
-        tasks: names of the numbers in the column ``task``.
         bad: what was left out.
     """
-    details = json.dumps({"tasks": list(tasks), "bad": [one.to_dict() for one in bad]}, ensure_ascii=False)
+    details = json.dumps({"bad": [one.to_dict() for one in bad]}, ensure_ascii=False)
     schema = SCHEMA.with_metadata({"tuwen": details})
     with written_whole(path) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in batches:

@@ -11,7 +11,6 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import pyarrow as pa
 
 from tuwen.config import TuwenError
@@ -27,7 +26,7 @@ from tuwen.vision import picture_size
 if TYPE_CHECKING:
     from tuwen.models.processing import TuwenProcessor
 
-VERSION = 1
+VERSION = 2
 Progress = Callable[[int], None]
 
 
@@ -72,7 +71,6 @@ def _key(dataset: Dataset, processor: TuwenProcessor | None, home: Path) -> str:
         VERSION,
         dataset.format.name,
         reading.pictures.place,
-        reading.task,
         reading.language,
         dataset.format.options,
     ):
@@ -128,13 +126,11 @@ class _Part:
     """What was found in some records.
 
     Attributes:
-        batch: of ``SCHEMA``, its tasks numbered as in ``tasks``.
-        tasks: names, by number.
+        batch: of ``SCHEMA``.
         bad: what cannot be used.
     """
 
     batch: pa.RecordBatch
-    tasks: list[str]
     bad: list[BadSample]
 
 
@@ -147,18 +143,14 @@ class _Look:
 
     def __call__(self, chunk: Chunk) -> _Part:
         rows: list[dict[str, Any]] = []
-        tasks: dict[str, int] = {}
         bad: list[BadSample] = []
         for _, _, entry in chunk.entries(self.dataset):
             try:
-                if entry.sample is None:
-                    raise entry.error or TuwenError("no sample")
-                row = _row(entry.place, entry.sample, self.processor)
-                rows.append({**row, "task": tasks.setdefault(entry.sample.task, len(tasks))})
+                rows.append(_row(entry.place, entry.use(), self.processor))
             except TuwenError as error:
                 shard, name = self.dataset.files[chunk.file], entry.sample.id if entry.sample is not None else ""
                 bad.append(BadSample(sample=name, shard=shard, position=entry.place.offset, reason=str(error)))
-        return _Part(pa.RecordBatch.from_pylist(rows, schema=SCHEMA), list(tasks), bad)
+        return _Part(pa.RecordBatch.from_pylist(rows, schema=SCHEMA), bad)
 
 
 def _row(place: Place, sample: Sample, processor: TuwenProcessor | None) -> dict[str, Any]:
@@ -199,17 +191,5 @@ def pictures_key(images: Sequence[Picture]) -> int:
 
 
 def _write(path: Path, parts: Sequence[_Part]) -> None:
-    tasks = list(dict.fromkeys(task for part in parts for task in part.tasks))
-    most = np.iinfo(np.uint16).max
-    if len(tasks) > most:
-        raise TuwenError(f"{len(tasks)} different tasks in one data set; at most {most} are counted apart")
-    number = {task: place for place, task in enumerate(tasks)}
-    column = SCHEMA.get_field_index("task")
-    batches = []
-    for part in parts:
-        own = np.array([number[task] for task in part.tasks] or [0], dtype=np.uint16)
-        codes = pa.array(own[part.batch.column(column).to_numpy()])
-        batches.append(part.batch.set_column(column, SCHEMA.field(column), codes))
-    table = pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks()
-    bad = [one for part in parts for one in part.bad]
-    write_index(path, table.to_batches(max_chunksize=BATCH), tasks, bad)
+    table = pa.Table.from_batches([part.batch for part in parts], schema=SCHEMA).combine_chunks()
+    write_index(path, table.to_batches(max_chunksize=BATCH), [one for part in parts for one in part.bad])

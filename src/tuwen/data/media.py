@@ -6,20 +6,22 @@ import base64
 import binascii
 import hashlib
 import io
+import lzma
 import os
 import re
-import tarfile
 import threading
 import zipfile
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
 import PIL.Image
 
-from tuwen.config import TuwenError
+from tuwen.config import TuwenError, first_line
 from tuwen.data.sample import Picture, Stored
 from tuwen.data.storage import is_url, open_binary, read_bytes, version_here
-from tuwen.vision.pictures import DEFAULT_LIMITS, PictureError
+from tuwen.data.tar_members import tar_members
+from tuwen.vision.pictures import DEFAULT_LIMITS, PictureError, unreadable
 
 ARCHIVES = (".zip", ".tar")
 MOST_ARCHIVES = 16
@@ -99,7 +101,7 @@ def fetch(picture: Picture | str) -> Path | str | bytes | PIL.Image.Image:
     except PictureError:
         raise
     except TuwenError as error:
-        raise PictureError(str(error)) from None
+        raise PictureError(str(error), "missing_picture") from None
 
 
 def _member(picture: Stored) -> bytes:
@@ -107,12 +109,16 @@ def _member(picture: Stored) -> bytes:
     return archive.read(picture)
 
 
+# What `zipfile` and the unpackers behind it raise at an archive that is broken, encrypted or of an unknown kind.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError)
+
+
 class _Zip:
     def __init__(self, url: str) -> None:
         try:
             self._zip = zipfile.ZipFile(open_binary(url))
-        except (zipfile.BadZipFile, OSError) as error:
-            raise TuwenError(f"{url}: not a whole zip archive ({error})") from None
+        except _BROKEN_ZIP as error:
+            raise TuwenError(f"{url}: not a whole zip archive ({first_line(error)})") from None
         # Members share one position in the file.
         self._lock = threading.Lock()
 
@@ -122,27 +128,24 @@ class _Zip:
                 # The size that an archive states may be a lie; never more than a picture's limit is unpacked.
                 return member.read(DEFAULT_LIMITS.max_bytes + 1)
         except KeyError:
-            raise PictureError(f"{picture}: not in the archive") from None
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
-            raise PictureError(f"{picture}: cannot be unpacked ({error})") from None
+            raise PictureError(f"{picture}: not in the archive", "missing_picture") from None
+        except _BROKEN_ZIP as error:
+            raise PictureError(f"{picture}: cannot be unpacked ({first_line(error)})", "missing_picture") from None
 
 
 class _Tar:
     def __init__(self, url: str) -> None:
         self._url = url
         self._places: dict[str, tuple[int, int]] = {}
-        try:
-            with open_binary(url) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-                for member in archive:
-                    if member.isfile():
-                        self._places[member.name.removeprefix("./")] = (member.offset_data, member.size)
-        except (tarfile.TarError, OSError) as error:
-            raise TuwenError(f"{url}: not a whole tar archive ({error})") from None
+        with open_binary(url) as file:
+            for member, _ in tar_members(file, url):
+                if member.isreg():
+                    self._places[member.name.removeprefix("./")] = (member.offset_data, member.size)
 
     def read(self, picture: Stored) -> bytes:
         place = self._places.get(picture.member.removeprefix("./"))
         if place is None:
-            raise PictureError(f"{picture}: not in the archive")
+            raise PictureError(f"{picture}: not in the archive", "missing_picture")
         return read_bytes(self._url, place[0], min(place[1], DEFAULT_LIMITS.max_bytes + 1))
 
 
@@ -168,7 +171,7 @@ def picture_bytes(picture: Picture) -> bytes:
     try:
         return Path(found).read_bytes()
     except OSError as error:
-        raise PictureError(f"{found}: cannot be read ({error.strerror}); expected a picture's file") from None
+        raise unreadable(str(found), error) from None
 
 
 def suffix_of(data: bytes) -> str:
@@ -216,5 +219,9 @@ class PictureStore:
 def data_url(picture: Picture) -> str:
     """A picture as a ``data:`` URL."""
     data = picture_bytes(picture)
-    kind = {".jpg": "jpeg", ".bin": "png"}.get(suffix_of(data), suffix_of(data)[1:])
+    return as_data_url({".jpg": "jpeg", ".bin": "png"}.get(suffix_of(data), suffix_of(data)[1:]), data)
+
+
+def as_data_url(kind: str, data: bytes) -> str:
+    """The bytes of a picture's file as a ``data:`` URL, e.g. of the kind ``jpeg``."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -14,7 +14,7 @@ from tuwen.chat.messages import Image, Message, Part, Text
 
 Language = Literal["zh", "en"]
 
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class Sample:
         pair: shared by the two halves of a yes/no pair, as MME asks them.
         regions: what is where in its pictures, for dense alignment and grounding.
         source: where it comes from, for people: a corpus, a model that wrote it.
+        rejected: a worse answer that could stand in place of the last message, which is the assistant's then.
         origin: where it was read; no part of what it is.
     """
 
@@ -88,6 +89,7 @@ class Sample:
     pair: str | None = None
     regions: tuple[Region, ...] = ()
     source: str = ""
+    rejected: str | None = None
     origin: Origin | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -117,4 +119,4 @@ def count_places(messages: Iterable[Message]) -> int:
 
 def language_of(messages: Iterable[Message]) -> Language:
     """The language of a conversation that does not say it: Chinese where it holds a Chinese character."""
-    return "zh" if any(_HAN.search(message.text) for message in messages) else "en"
+    return "zh" if any(HAN.search(message.text) for message in messages) else "en"

@@ -16,8 +16,8 @@ import PIL.Image
 from tuwen.chat.encoding import text_vocabulary
 from tuwen.chat.renderer import IGNORE_INDEX, Rendered
 from tuwen.config import TuwenError
+from tuwen.data.collator import Collator
 from tuwen.data.fitting import fit
-from tuwen.data.loader import Collator
 from tuwen.data.media import fetch
 from tuwen.data.sample import Sample
 from tuwen.models.processing import TuwenProcessor

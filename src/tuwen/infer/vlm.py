@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import TextIteratorStreamer
 
 from tuwen.chat.messages import Image, Message, Part, Text
@@ -137,14 +138,13 @@ class Chatter(ABC):
         encoded: EncodedPrompt = self.processor.encode(messages, images, names=names, add_generation_prompt=True)
         return encoded
 
-    @torch.inference_mode()
     def _answer(
         self, encoded: Sequence[EncodedPrompt], options: GenerationOptions, streamer: Any = None
     ) -> list[Answer]:
         inputs = self._inputs(encoded)
         length = inputs["input_ids"].shape[1]
         arguments = options.arguments(self.model.generation_config, self.device, length)
-        output_BL = self.model.generate(**inputs, **arguments, streamer=streamer)
+        output_BL = self._generated(**inputs, **arguments, streamer=streamer)
         ends = self.model.generation_config.eos_token_id
         stop = set(ends if isinstance(ends, list) else [ends])
         answers = []
@@ -160,6 +160,12 @@ class Chatter(ABC):
                 )
             )
         return answers
+
+    @torch.inference_mode()
+    def _generated(self, **arguments: Any) -> Tensor:
+        """Token ids of prompts and answers, [B, L]."""
+        generated: Tensor = self.model.generate(**arguments)
+        return generated
 
     @abstractmethod
     def _inputs(self, encoded: Sequence[Any]) -> dict[str, Any]:

@@ -25,10 +25,27 @@ TURNED = range(2, 9)
 SIDEWAYS = range(5, 9)
 Source = Path | str | bytes | PIL.Image.Image
 Transparency = Literal["white", "drop"]
+Reason = Literal[
+    "missing_picture", "not_a_file", "empty_picture", "not_a_picture", "broken_picture", "oversized_picture"
+]
 
 
 class PictureError(TuwenError):
-    """A picture that cannot be used: one line with its name, what was found and what would be right."""
+    """A picture that cannot be used: one line with its name, what was found and what would be right.
+
+    Args:
+        message: the line.
+        reason: what is wrong, for whoever counts.
+    """
+
+    def __init__(self, message: str, reason: Reason = "broken_picture") -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+def unreadable(label: str, error: OSError) -> PictureError:
+    """The refusal of a picture whose file cannot be read."""
+    return PictureError(f"{label}: cannot be read ({error.strerror}); expected a picture's file", "missing_picture")
 
 
 class PictureLimits(StrictConfig):
@@ -107,10 +124,12 @@ def _header(source: Source, limits: PictureLimits, label: str) -> PIL.Image.Imag
         _check_size(source.size, limits, label)
         return source
     if not isinstance(source, bytes | str | Path):
-        raise PictureError(f"{label}: expected a path, bytes or an open picture, found {type(source).__name__}")
+        raise PictureError(
+            f"{label}: expected a path, bytes or an open picture, found {type(source).__name__}", "not_a_picture"
+        )
     data = source if isinstance(source, bytes) else _read(source, limits, label)
     if not data:
-        raise PictureError(f"{label}: the file is empty; expected a picture")
+        raise PictureError(f"{label}: the file is empty; expected a picture", "empty_picture")
     _check_bytes(len(data), limits, label)
     return _identified(io.BytesIO(data), limits, label)
 
@@ -125,9 +144,11 @@ def _identified(file: IO[bytes], limits: PictureLimits, label: str) -> PIL.Image
     except PIL.Image.DecompressionBombError as error:
         found = re.search(r"\d+", str(error))
         count = f"{int(found.group()):,}" if found else "far too many"
-        raise PictureError(f"{label}: {count} pixels; at most {limits.max_pixels:,} are taken") from None
+        raise PictureError(
+            f"{label}: {count} pixels; at most {limits.max_pixels:,} are taken", "oversized_picture"
+        ) from None
     except PIL.UnidentifiedImageError:
-        raise PictureError(f"{label}: not a picture; expected one of {', '.join(FORMATS)}") from None
+        raise PictureError(f"{label}: not a picture; expected one of {', '.join(FORMATS)}", "not_a_picture") from None
     except Exception as error:
         raise PictureError(f"{label}: its header is broken ({first_line(error)}); expected a whole picture") from None
     _check_size(picture.size, limits, label)
@@ -140,7 +161,7 @@ def _read(path: Path | str, limits: PictureLimits, label: str) -> bytes:
             # One more than is taken shows a file that has grown since.
             return file.read(limits.max_bytes + 1)
         except OSError as error:
-            raise PictureError(f"{label}: cannot be read ({error.strerror}); expected a picture's file") from None
+            raise unreadable(label, error) from None
 
 
 def _opened(path: Path | str, limits: PictureLimits, label: str) -> IO[bytes]:
@@ -148,26 +169,26 @@ def _opened(path: Path | str, limits: PictureLimits, label: str) -> IO[bytes]:
     try:
         found = Path(path).stat()
     except OSError as error:
-        raise PictureError(f"{label}: cannot be read ({error.strerror}); expected a picture's file") from None
+        raise unreadable(label, error) from None
     except ValueError as error:
-        raise PictureError(f"{label!r}: not a file's name ({error})") from None
+        raise PictureError(f"{label!r}: not a file's name ({error})", "missing_picture") from None
     if stat.S_ISDIR(found.st_mode):
-        raise PictureError(f"{label}: is a folder; expected a picture's file")
+        raise PictureError(f"{label}: is a folder; expected a picture's file", "not_a_file")
     if not stat.S_ISREG(found.st_mode):
         # A device has no end and a pipe no size: reading either may fill the memory or wait for ever.
-        raise PictureError(f"{label}: is a device, pipe or socket; expected a picture's file")
+        raise PictureError(f"{label}: is a device, pipe or socket; expected a picture's file", "not_a_file")
     if not found.st_size:
-        raise PictureError(f"{label}: the file is empty; expected a picture")
+        raise PictureError(f"{label}: the file is empty; expected a picture", "empty_picture")
     _check_bytes(found.st_size, limits, label)
     try:
         return open(path, "rb")
     except OSError as error:
-        raise PictureError(f"{label}: cannot be read ({error.strerror}); expected a picture's file") from None
+        raise unreadable(label, error) from None
 
 
 def _check_bytes(count: int, limits: PictureLimits, label: str) -> None:
     if count > limits.max_bytes:
-        raise PictureError(f"{label}: {count:,} bytes; at most {limits.max_bytes:,} are taken")
+        raise PictureError(f"{label}: {count:,} bytes; at most {limits.max_bytes:,} are taken", "oversized_picture")
 
 
 def _check_size(size: tuple[int, int], limits: PictureLimits, label: str) -> None:
@@ -175,10 +196,13 @@ def _check_size(size: tuple[int, int], limits: PictureLimits, label: str) -> Non
     if width < 1 or height < 1:
         raise PictureError(f"{label}: {width}x{height} pixels; expected at least 1x1")
     if max(size) > limits.max_side:
-        raise PictureError(f"{label}: {width}x{height} pixels; a side may have at most {limits.max_side:,}")
+        raise PictureError(
+            f"{label}: {width}x{height} pixels; a side may have at most {limits.max_side:,}", "oversized_picture"
+        )
     if width * height > limits.max_pixels:
         raise PictureError(
-            f"{label}: {width}x{height} are {width * height:,} pixels; at most {limits.max_pixels:,} are taken"
+            f"{label}: {width}x{height} are {width * height:,} pixels; at most {limits.max_pixels:,} are taken",
+            "oversized_picture",
         )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tuwen.chat.templates import load_template
 from tuwen.checkpoints.adapters import CONFIG as ADAPTER_CONFIG
 from tuwen.checkpoints.adapters import fold, read_adapter
 from tuwen.checkpoints.layouts._preprocessor import policy_from_preprocessor
@@ -33,7 +33,7 @@ from tuwen.models.processing import TuwenImageProcessor, TuwenProcessor
 
 IMAGE_TOKEN, PAD_TOKEN = "<img_token>", "<pad>"
 NEEDED_TOKENS = ("<img>", "</img>", IMAGE_TOKEN)
-TEMPLATE = (files("tuwen.checkpoints.layouts") / "visualcla.jinja").read_text(encoding="utf-8")
+TEMPLATE = load_template("visualcla").jinja
 # The original's readme misspells the folder that its code reads.
 VISION_FOLDERS = (VISION, "image_encoer", "image_encoder")
 # As its chat function sets them; it generates from embeddings, so that the penalties see the answer alone.

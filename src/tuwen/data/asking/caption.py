@@ -6,7 +6,6 @@ Every picture is described by every model. What comes out is data to train on: t
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tuwen.config import StrictConfig, TuwenError, parse_config, read_yaml
 from tuwen.data.asking.answers import AskingOptions, Question, UnfitError, ask_all
 from tuwen.data.asking.run import Job, Report, report
 from tuwen.data.asking.translation_checks import written_in
+from tuwen.data.checks.answers import declined
 from tuwen.data.dataset import open_data, write_data
 from tuwen.data.endpoint.client import Chat
 from tuwen.data.endpoint.picture_messages import MAX_SIDE, endpoint_messages
@@ -27,18 +27,6 @@ from tuwen.data.sample import Language, Picture, Sample, language_of
 from tuwen.vision.pictures import picture_size
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"}
-# How refusals begin. "我不能再吃了" may well stand in a picture, so what cannot be done counts too.
-_REFUSAL = re.compile(
-    r"(?:i['’]m |i am )?(?:very |so )?sorry,? (?:but )?i(?:['’]m| am)? ?(?:can['’]t|cannot|unable|not able|won['’]t)"
-    r"|(?:unfortunately,? )?i(?:['’]m| am)? ?(?:can['’]t|cannot|unable to|not able to|won['’]t|must decline to) "
-    r"(?:access|analy[sz]e|assist|comply|describe|discuss|do|fulfill?|help|identify|process|provide|see|view)\b"
-    r"|as an ai\b"
-    r"|(?:非常|很|十分)?(?:抱歉|对不起)[^。!！]{0,16}(?:无法|不能|没法|不便|不支持)"
-    r"|我(?:无法|不能|没法|不便|没有办法)[^。!！]{0,10}(?:查看|识别|描述|提供|帮|处理|回答|看到|协助|满足|分析|辨认|讨论)"
-    r"|作为(?:一个|一名)?(?:ai|人工智能|大?语言模型)",
-    re.IGNORECASE,
-)
-LONGEST_REFUSAL = 300
 
 
 class CaptionPrompt(StrictConfig):
@@ -134,7 +122,7 @@ class Caption(Question[Sample]):
         """
         if reply.problem:
             raise UnfitError(reply.problem)
-        if len(reply.text) <= LONGEST_REFUSAL and _REFUSAL.match(reply.text):
+        if declined(reply.text):
             raise UnfitError(f"refused: {reply.text[:100]!r}")
         wanted, found = self.task.language, written_in(reply.text)
         if wanted is not None and found != wanted:
@@ -221,6 +209,8 @@ def caption(
     Raises:
         TuwenError: for an endpoint that cannot be used, and when all is rejected.
     """
+    if not models:
+        raise TuwenError("model: name at least one that describes the pictures")
     job = Job(out, "caption", options, format)
     job.check(pictures.files)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from tuwen.config import TuwenError
 from tuwen.data.asking.answers import Answers, AskingOptions, Rejection, Tally, write_rejections
 from tuwen.data.asking.display import AskingDisplay, figures_of, tokens_and_cost
-from tuwen.data.dataset import container_for
+from tuwen.data.dataset import check_out, container_for
 from tuwen.data.endpoint.reply import Usage
 from tuwen.data.endpoint.reply_cache import ReplyCache
 from tuwen.data.formats.base import FORMATS
@@ -57,11 +57,9 @@ class Job:
         Raises:
             TuwenError: when ``out`` is one of them or another's file, or its suffix does not fit the format.
         """
-        if self.out.resolve() in [Path(source).resolve() for source in sources]:
-            raise TuwenError(f"{self.out}: is what is read; choose another OUT")
+        check_out(self.out, self.format, sources)
         if self.out.exists() and not self.cache.exists():
             raise TuwenError(f"{self.out}: is there already, without {self.cache.name} of an earlier run beside it")
-        container_for(self.out, FORMATS.get(self.format))
 
     @contextmanager
     def replies(self, console: Console) -> Iterator[tuple[ReplyCache, AskingDisplay]]:

@@ -10,11 +10,10 @@ from typing import Literal
 from tuwen.chat.grounding import parse_boxes
 from tuwen.data.asking.numbers_in_text import changed_numbers
 from tuwen.data.asking.protected_text import ProtectedText, without_marks
-from tuwen.data.sample import Language
+from tuwen.data.sample import HAN, Language
 
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WORD = re.compile("[A-Za-z\u00c0-\u024f]{2,60}|(?<![A-Za-z])[aI](?![A-Za-z])")
-_LATIN_OR_HAN = re.compile(f"{_HAN.pattern}|[A-Za-z\u00aa-\u024f\u0370-\u03ff]")
+_LATIN_OR_HAN = re.compile(f"{HAN.pattern}|[A-Za-z\u00aa-\u024f\u0370-\u03ff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\\]")
 
 # Letters of options where they stand as such: before an option, in brackets, or called an answer.
@@ -43,7 +42,7 @@ _MOST_FOREIGN = 0.3
 def written_in(text: str) -> Language | Literal["other"] | None:
     """The language that most of a text is in, marks aside; None for one without words."""
     text = without_marks(text)
-    characters, words = len(_HAN.findall(text)), len(_WORD.findall(text))
+    characters, words = len(HAN.findall(text)), len(_WORD.findall(text))
     others = sum(sign.isalpha() for sign in _LATIN_OR_HAN.sub("", text))
     if others > characters + words:
         return "other"
@@ -87,7 +86,7 @@ def _check_marks(source: ProtectedText, translation: str, target: Language) -> s
 
 def _check_language(source: ProtectedText, translation: str, target: Language) -> str:
     text = without_marks(translation)
-    characters, words = len(_HAN.findall(text)), _WORD.findall(text)
+    characters, words = len(HAN.findall(text)), _WORD.findall(text)
     if target == "en":
         good = characters <= (characters + len(words)) * _MOST_FOREIGN
         return "" if good else f"language: not in English: {text.strip()[:40]!r}"

@@ -1,9 +1,10 @@
-"""What the assistant says: nothing, half of it, or that it sees no picture."""
+"""What the assistant says: nothing, half of it, that it sees no picture, or that it will not say."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from tuwen.data.checks.base import CHECKS, Check, Finding, Reason, Subject, quoted, turn_name
 
@@ -28,7 +29,21 @@ _REFUSALS = tuple(
         r"(?:您|你)(?:没有|未|并未|还没有?)(?:上传|提供|附上|发送)(?:任何)?(?:图片|图像|照片)",
     )
 )
-# One of these is in every refusal, and in few other answers.
+# How refusals begin. "我不能再吃了" may well stand in a picture, so what cannot be done counts too; what is not seen,
+# which a good answer may say, is in a group.
+_DECLINES = re.compile(
+    r"(?:i['’]m |i am )?(?:very |so )?sorry,? (?:but )?i(?:['’]m| am)? ?(?:can['’]t|cannot|unable|not able|won['’]t)"
+    r"(?:(?: to)? (access|see|view)\b)?"
+    r"|(?:unfortunately,? )?i(?:['’]m| am)? ?(?:can['’]t|cannot|unable to|not able to|won['’]t|must decline to) "
+    r"(?:(access|see|view)|analy[sz]e|assist|comply|describe|discuss|do|fulfill?|help|identify|process|provide)\b"
+    r"|as an ai\b"
+    r"|(?:非常|很|十分)?(?:抱歉|对不起)[^。!！]{0,16}(?:无法|不能|没法|不便|不支持)(查看|识别|看|辨认)?"
+    r"|我(?:无法|不能|没法|不便|没有办法)[^。!！]{0,10}(?:(查看|识别|看到|辨认)|描述|提供|帮|处理|回答|协助|满足|分析|讨论)"
+    r"|作为(?:一个|一名)?(?:ai|人工智能|大?语言模型)",
+    re.IGNORECASE,
+)
+LONGEST_REFUSAL = 300
+# One of these is in every refusal to look, and in few other answers.
 _DENIAL = re.compile("n['’]t|not|unable|no |without|无法|不能|不具备|没|未", re.IGNORECASE)
 # A refusal stands at the beginning; the middle of a long answer may well tell of one.
 LOOKED_AT = 400
@@ -44,6 +59,7 @@ class AnswersCheck(Check):
         Reason("blank_answer", "error", "the assistant says only blanks", "回答只有空白"),
         Reason("cut_off_answer", "warning", "an answer ends inside a block of code", "回答在代码块中断掉"),
         Reason("blind_answer", "warning", "an answer says that no picture can be seen", "回答自称看不到图片"),
+        Reason("refused_answer", "warning", "an answer about a picture that only refuses", "回答拒绝作答"),
     )
 
     def look(self, subject: Subject) -> Iterator[Finding]:
@@ -60,6 +76,8 @@ class AnswersCheck(Check):
                 yield Finding("cut_off_answer", f"{here}: a ``` is not closed")
             if subject.pictures and (refusal := refusal_in(text)):
                 yield Finding("blind_answer", f"{here}: {quoted(refusal, 80)}")
+            elif subject.pictures and declined(text) == "answer":
+                yield Finding("refused_answer", f"{here}: {quoted(text, 80)}")
 
 
 def refusal_in(text: str) -> str:
@@ -71,3 +89,9 @@ def refusal_in(text: str) -> str:
         if found := pattern.search(beginning):
             return found[0]
     return ""
+
+
+def declined(text: str) -> Literal["", "look", "answer"]:
+    """What a text declines to do that is nothing but a refusal; empty for any other."""
+    found = _DECLINES.match(text) if len(text) <= LONGEST_REFUSAL else None
+    return "" if found is None else "look" if found.lastindex else "answer"

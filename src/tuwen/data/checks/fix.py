@@ -9,9 +9,8 @@ from pathlib import Path
 
 from tuwen.config import TuwenError
 from tuwen.data.check import Report, Verdict
-from tuwen.data.checks.reading import checked
 from tuwen.data.checks.repairs import NEW_ID, repair
-from tuwen.data.dataset import Dataset, write_data
+from tuwen.data.dataset import Dataset, check_out, write_data
 from tuwen.data.sample import Sample
 from tuwen.data.walk import chunks
 
@@ -44,18 +43,17 @@ def write_good(report: Report, out: Path, *, strict: bool = False, format: str |
         TuwenError: when ``out`` is part of the data, or cannot keep a sample.
     """
     dataset = report.dataset
-    if any(out.absolute() == Path(file).absolute() for file in dataset.files):
-        raise TuwenError(f"{out}: is the data itself; give --fix another file")
+    own = dataset.format.name
+    check_out(out, format or own, dataset.files)
     fixed = Fixed()
-    same = format is None or format == dataset.format.name
     samples = _good(report, fixed, Verdict.BAD | Verdict.WARNED if strict else Verdict.BAD)
     fixed.kept = write_data(
         samples,
         out,
-        format=format or dataset.format.name,
+        format=format or own,
         # Data that holds its pictures stays in one piece.
         pack=out.name.lower().endswith(dataset.container.suffixes) and _holds_pictures(dataset),
-        options=dataset.format.options.model_dump() if same else None,
+        options=dataset.format.options.model_dump() if format in (None, own) else None,
     )
     return fixed
 
@@ -77,10 +75,9 @@ def _good(report: Report, fixed: Fixed, unwanted: Verdict) -> Iterator[Sample]:
 
 def _entries(dataset: Dataset) -> Iterator[Sample | TuwenError]:
     """All entries, in the order in which they were looked at."""
-    data = checked(dataset)
-    for chunk in chunks(data):
-        for _, _, entry in chunk.entries(data):
-            yield entry.sample or entry.error or TuwenError("no sample")
+    for chunk in chunks(dataset):
+        for _, _, entry in chunk.entries(dataset):
+            yield entry.found
 
 
 def _holds_pictures(dataset: Dataset) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
@@ -15,7 +14,7 @@ from typing import IO
 import PIL.Image
 
 from tuwen.data.checks.base import CHECKS, Check, Finding, PictureLook, Reason, Subject
-from tuwen.data.media import fetch
+from tuwen.data.media import fetch, picture_bytes
 from tuwen.data.sample import Picture, Stored
 from tuwen.vision.pictures import FORMATS, PictureError, Source, open_picture, picture_size
 
@@ -87,44 +86,19 @@ class PictureLooker:
         named = _key(name.encode(errors="surrogateescape"))
         try:
             found = fetch(picture)
-        except PictureError as error:
-            return PictureLook(None, named, (Finding("missing_picture", str(error)),))
-        try:
             size = picture_size(found, name=name)
             if self._decode and isinstance(found, str | Path):
-                found = Path(found).read_bytes()
+                found = picture_bytes(Path(found))
             if self._decode:
                 open_picture(found, name=name)
         except PictureError as error:
-            return PictureLook(None, named, (Finding(_reason(error, found), str(error)),))
-        except OSError as error:
-            return PictureLook(None, named, (Finding("missing_picture", f"{name}: cannot be read ({error.strerror})"),))
+            return PictureLook(None, named, (Finding(error.reason, str(error)),))
         key = _key(found) if isinstance(found, bytes) else named
         return PictureLook(size, key, tuple(_oddities(found, size, name)))
 
 
 def _key(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=8).digest()
-
-
-def _reason(error: PictureError, source: Source) -> str:
-    """Under which reason a refused picture is counted."""
-    # What the opener met is kept behind its own message; sizes are refused by itself, before anything is met.
-    met = error.__context__
-    if isinstance(source, str | Path):
-        try:
-            found = os.stat(source)
-        except (OSError, ValueError):
-            return "missing_picture"
-        if not stat.S_ISREG(found.st_mode):
-            return "not_a_file"
-        if isinstance(met, OSError) and not isinstance(met, PIL.UnidentifiedImageError) and met.errno is not None:
-            return "missing_picture"
-    if (isinstance(source, bytes) and not source) or (isinstance(source, str | Path) and not found.st_size):
-        return "empty_picture"
-    if isinstance(met, PIL.UnidentifiedImageError):
-        return "not_a_picture"
-    return "oversized_picture" if met is None or isinstance(met, PIL.Image.DecompressionBombError) else "broken_picture"
 
 
 def _oddities(source: Source, size: tuple[int, int], name: str) -> Iterator[Finding]:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
-
-from tuwen.chat.messages import Message
 from tuwen.config import TuwenError
 from tuwen.data.checks.base import Finding, Reason
-from tuwen.data.containers.base import Record
-from tuwen.data.dataset import Dataset
-from tuwen.data.formats.base import Format, Reading, read_regions
-from tuwen.data.sample import Picture, Sample, count_places
+from tuwen.data.containers.base import Record, RecordError
+from tuwen.data.formats.base import Format
 
 REASONS = (
     Reason("broken_record", "error", "not valid JSON, or cannot be read", "无法解析的记录"),
@@ -30,64 +23,6 @@ _SPEAKERS = ("from", "role")
 _ROLES = {"human", "gpt", "user", "assistant", "system"}
 
 
-class Defect(TuwenError):
-    """A refusal whose reason is known.
-
-    Args:
-        reason: its name.
-        message: what is wrong, and where.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[Defect], tuple[str, str]]:
-        return Defect, (self.reason, str(self))
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedReading(Reading):
-    """The same reading, which says why it refuses."""
-
-    def image(self, value: Any, where: str) -> Picture:
-        """As ``Reading.image``."""
-        try:
-            return Reading.image(self, value, where)
-        except TuwenError as error:
-            if isinstance(value, str) and value[:5].lower() == "data:":
-                raise Defect("bad_base64", str(error)) from None
-            raise
-
-    def sample(
-        self, record: Record, where: str, messages: Sequence[Message], images: Sequence[Picture], **settings: Any
-    ) -> Sample:
-        """As ``Reading.sample``."""
-        places = count_places(messages)
-        if places != len(images):
-            reason = "more_places" if places > len(images) else "fewer_places"
-            raise Defect(reason, f"{places} places for pictures in the text, but {len(images)} pictures")
-        try:
-            return Reading.sample(self, record, where, messages, images, **settings)
-        except TuwenError:
-            if record.get("regions"):
-                _check_regions(record["regions"], where)
-            raise
-
-
-def checked(dataset: Dataset) -> Dataset:
-    """The same data set, which says why it refuses records."""
-    reading = CheckedReading(**{part.name: getattr(dataset.reading, part.name) for part in fields(dataset.reading)})
-    return Dataset(dataset.files, dataset.container, dataset.format, reading)
-
-
-def _check_regions(values: Any, where: str) -> None:
-    try:
-        read_regions(values, where)
-    except TuwenError as error:
-        raise Defect("bad_region", str(error)) from None
-
-
 def why_refused(error: TuwenError, record: Record | TuwenError, format: Format) -> Finding:
     """Under which reason a record that did not become a sample is counted.
 
@@ -96,12 +31,11 @@ def why_refused(error: TuwenError, record: Record | TuwenError, format: Format) 
         record: what was read; an error where not even that worked.
         format: that refused it.
     """
-    if isinstance(error, Defect):
-        return Finding(error.reason, str(error))
     if isinstance(record, TuwenError):
-        # A container says no more than this about what it could read as JSON but not use.
-        known = "expected keys and values" in str(record)
-        return Finding("not_an_object" if known else "broken_record", str(record))
+        return Finding(record.reason if isinstance(record, RecordError) else "broken_record", str(record))
+    # Of what is no object inside a record, the record is at fault.
+    if isinstance(error, RecordError) and error.reason not in ("refused_record", "not_an_object"):
+        return Finding(error.reason, str(error))
     return Finding(_reason(record, format), str(error))
 
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from tuwen.data.checks.base import CHECKS, Check, Finding, Reason, Subject, quoted, turn_name
+from tuwen.data.sample import HAN
 
 _STRUCK = re.compile("<s>[^<]{0,300}</s>")
 _CONTROL = re.compile(r"<\|[A-Za-z][A-Za-z0-9_ ]{0,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>")
 _PLACE = re.compile(r"<image>|<ImageHere>|<img>[^<>\n]{1,300}</img>|<image_[0-9]{1,3}>", re.IGNORECASE)
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WORD = re.compile("[A-Za-z]{2,40}")
 # A name or a unit is no sentence in another language.
 FEWEST_WORDS = 3
@@ -44,12 +44,12 @@ class WordsCheck(Check):
     def _language(self, subject: Subject) -> Iterator[Finding]:
         if subject.sample.language == "zh":
             # An answer in Chinese is enough: many ask in English for it.
-            if any(_HAN.search(text) for text in subject.texts):
+            if any(HAN.search(text) for text in subject.texts):
                 return
             if sum(len(_WORD.findall(text)) for text in subject.texts) >= FEWEST_WORDS:
                 yield Finding("wrong_language", "said to be zh, without a Chinese character")
             return
         # What is read in a picture is in the picture's language, so only questions are judged.
         asked = " ".join(text for _, message, text in subject.turns() if message.role == "user")
-        if _HAN.search(asked) and not _WORD.search(asked):
+        if HAN.search(asked) and not _WORD.search(asked):
             yield Finding("wrong_language", f"said to be en, asked {quoted(asked.strip(), 24)}")

@@ -23,7 +23,8 @@ BATCH_BYTES = 8 * 2**20
 BATCH_ROWS = 1000
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 # The descriptions by which `datasets` knows a column again.
-_VALUE, _IMAGE = {"dtype": "string", "_type": "Value"}, {"_type": "Image"}
+_VALUE, _NUMBER = {"dtype": "string", "_type": "Value"}, {"dtype": "int64", "_type": "Value"}
+_IMAGE = {"_type": "Image"}
 
 
 def schema_of(columns: Columns) -> pa.Schema:
@@ -35,8 +36,14 @@ def schema_of(columns: Columns) -> pa.Schema:
     if not columns.kinds:
         raise TuwenError(f"{columns.name}: this format is not kept in columns; write .jsonl or .json")
     picture = _PICTURE if columns.packed else pa.string()
-    types = {"text": pa.string(), "json": pa.string(), "picture": picture, "pictures": pa.list_(picture)}
-    features = {"text": _VALUE, "json": _VALUE, "picture": _IMAGE, "pictures": [_IMAGE]}
+    types = {
+        "text": pa.string(),
+        "number": pa.int64(),
+        "json": pa.string(),
+        "picture": picture,
+        "pictures": pa.list_(picture),
+    }
+    features = {"text": _VALUE, "number": _NUMBER, "json": _VALUE, "picture": _IMAGE, "pictures": [_IMAGE]}
     schema = pa.schema([(name, types[kind]) for name, kind in columns.kinds.items()])
     if not columns.packed:
         return schema
@@ -66,7 +73,7 @@ def as_batches(records: Iterable[Record], columns: Columns) -> Iterator[pa.Recor
 
 
 def _cell(value: Any, kind: Kind, packed: bool) -> Any:
-    if value is None or kind == "text":
+    if value is None or kind in ("text", "number"):
         return value
     if kind == "json":
         return dumped(value, bytes_as=data_url)

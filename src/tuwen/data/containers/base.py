@@ -32,9 +32,25 @@ CONTAINERS = Registry(
 
 # Keys and values as in JSON; a picture's bytes may stand for a value where the container can hold them.
 Record = dict[str, Any]
-Kind = Literal["text", "json", "picture", "pictures"]
+Kind = Literal["text", "number", "json", "picture", "pictures"]
 # Under these keys formats keep lists and objects; where a container has no columns of that kind, as JSON text.
-STRUCTURED = ("conversation", "conversations", "history", "image", "images", "messages", "objects", "regions")
+STRUCTURED = (
+    "answers", "bbox", "conversation", "conversations", "history", "image", "images", "messages", "objects",
+    "questions", "regions", "tasks",
+)  # fmt: skip
+
+
+class RecordError(TuwenError):
+    """A record that cannot be used, and why, under a name that can be counted.
+
+    Args:
+        message: what is wrong, and where.
+        reason: its name, one of those of ``tuwen.data.checks``.
+    """
+
+    def __init__(self, message: str, reason: str = "refused_record") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +58,8 @@ class Columns:
     """What a container that has columns must know before the first record.
 
     Attributes:
-        kinds: every key that a record may have: a text, a JSON value, a picture or a list of pictures.
+        kinds: every key that a record may have: a text, a whole number, a JSON value, a picture or a list
+            of pictures.
         packed: whether pictures are there as bytes, and not by name.
         name: of the file in the end; it is written under another one.
     """
@@ -120,10 +137,10 @@ def as_record(value: Any, where: str) -> Record:
     CodeFuse-VLM's tables, and many others, keep ``conversations`` so.
 
     Raises:
-        TuwenError: naming ``where``.
+        RecordError: naming ``where``.
     """
     if not isinstance(value, dict):
-        raise TuwenError(f"{where}: expected keys and values, found {type(value).__name__}")
+        raise RecordError(f"{where}: expected keys and values, found {type(value).__name__}", "not_an_object")
     for key in STRUCTURED:
         text = value.get(key)
         if isinstance(text, str) and text[:1] in ("[", "{"):

@@ -6,6 +6,7 @@ has. The names of all pictures are kept in memory; nothing else is.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -43,8 +44,6 @@ class CocoAnnotations(Layout):
         """The annotation whose text begins at ``offset``."""
         where = f"{file}: byte {offset}"
         found = parsed(read_bytes(file, offset, length), where)
-        if isinstance(found, TuwenError):
-            raise found
         return _with_image(found, _names(file, version_here(file)), where)
 
 
@@ -61,7 +60,11 @@ def has_annotations(file: str, key: str) -> bool:
             if section == "annotations":
                 first = next(text.elements(), None) if is_list else None
                 return first is not None and isinstance(first[2], dict) and key in first[2]
-            _pass_over(text, is_list=is_list)
+            if is_list:
+                # One by one, for all together may be larger than the memory.
+                deque(text.elements(), maxlen=0)
+            else:
+                text.value(f"{file}: {section!r:.60}")
     except TuwenError:
         # Whoever reads it will say what is wrong with it.
         return False
@@ -76,22 +79,11 @@ def _elements(file: str, wanted: str) -> Iterator[tuple[int, int, Any]]:
     try:
         if text.next_sign() != "{":
             raise TuwenError(f"{file}: expected an object with images and annotations")
-        for _, section in text.members():
-            is_list = text.next_sign() == "["
-            if section == wanted and is_list:
-                yield from text.elements()
-            else:
-                _pass_over(text, is_list=is_list)
+        for section, offset, length, value in text.lists():
+            if section == wanted:
+                yield offset, length, value
     finally:
         text.close()
-
-
-def _pass_over(text: JsonText, *, is_list: bool) -> None:
-    if is_list:
-        for _ in text.elements():
-            pass
-    else:
-        text.value("a section")
 
 
 def _with_image(value: Any, names: dict[Any, str], where: str) -> Record:

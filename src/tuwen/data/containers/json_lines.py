@@ -25,15 +25,12 @@ class JsonLines(Container):
         with open_binary(file) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield offset, len(line), parsed(line, f"{file}: line {number}")
+                    yield offset, len(line), _read(line, f"{file}: line {number}")
                 offset += len(line)
 
     def fetch(self, file: str, offset: int, length: int) -> Record:
         """The line at ``offset``."""
-        found = parsed(read_bytes(file, offset, length), f"{file}: byte {offset}")
-        if isinstance(found, TuwenError):
-            raise found
-        return found
+        return parsed(read_bytes(file, offset, length), f"{file}: byte {offset}")
 
     def write(self, records: Iterable[Record], out: Path, columns: Columns) -> int:
         """An object a line."""
@@ -45,14 +42,24 @@ class JsonLines(Container):
         return count
 
 
-def parsed(data: bytes, where: str) -> Record | TuwenError:
-    """The object in a JSON text, or what is wrong with it."""
+def parsed(data: bytes, where: str) -> Record:
+    """The object in a JSON text.
+
+    Raises:
+        TuwenError: when there is none, naming ``where``.
+    """
     try:
-        return as_record(json.loads(data), where)
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise TuwenError(f"{where}: not valid JSON: {error}") from None
+    return as_record(value, where)
+
+
+def _read(line: bytes, where: str) -> Record | TuwenError:
+    try:
+        return parsed(line, where)
     except TuwenError as error:
         return error
-    except (ValueError, RecursionError) as error:
-        return TuwenError(f"{where}: not valid JSON: {error}")
 
 
 def dumped(value: Any, bytes_as: Callable[[bytes], str] | None = None) -> str:

@@ -41,10 +41,7 @@ class JsonList(Container):
 
     def fetch(self, file: str, offset: int, length: int) -> Record:
         """The element whose text begins at ``offset``."""
-        found = parsed(read_bytes(file, offset, length), f"{file}: byte {offset}")
-        if isinstance(found, TuwenError):
-            raise found
-        return found
+        return parsed(read_bytes(file, offset, length), f"{file}: byte {offset}")
 
     def write(self, records: Iterable[Record], out: Path, columns: Columns) -> int:
         """A list with an object a line."""
@@ -147,6 +144,14 @@ class JsonText:
             yield offset, key
             number += 1
         self.skip(1)
+
+    def lists(self) -> Iterator[tuple[str, int, int, object]]:
+        """The elements of all lists in the object that begins here, each behind the key of its list."""
+        for _, key in self.members():
+            if self.next_sign() == "[":
+                yield from ((key, *element) for element in self.elements())
+            else:
+                self.value(f"{self._name}: {key!r:.60}")
 
     def _expect(self, wanted: str, sign: str, where: str) -> None:
         """Go over a sign and the blanks behind it."""

@@ -42,10 +42,7 @@ class JsonObject(Container):
     def fetch(self, file: str, offset: int, length: int) -> Record:
         """The value whose key begins at ``offset``."""
         where = f"{file}: byte {offset}"
-        found = parsed(b"{" + read_bytes(file, offset, length) + b"}", where)
-        if isinstance(found, TuwenError):
-            raise found
-        key, value = found.popitem()
+        key, value = parsed(b"{" + read_bytes(file, offset, length) + b"}", where).popitem()
         return {**as_record(value, where), "id": key}
 
     def write(self, records: Iterable[Record], out: Path, columns: Columns) -> int:

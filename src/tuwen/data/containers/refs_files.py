@@ -104,21 +104,15 @@ def _instances(file: str, wanted: set[int | None]) -> tuple[dict[int, Record], d
     text = JsonText(file)
     if text.next_sign() != "{":
         raise TuwenError(f"{file}: expected a JSON object with images and annotations")
-    for _, key in text.members():
-        if text.next_sign() != "[":
-            text.value(f"{file}: {key!r:.60}")
+    for key, _, _, value in text.lists():
+        name = _number(value, "id")
+        if name is None or not isinstance(value, dict):
+            # Whatever refers to it will say so.
             continue
-        for _, _, value in text.elements():
-            if key not in ("images", "annotations"):
-                continue
-            name = _number(value, "id")
-            if name is None or not isinstance(value, dict):
-                # Whatever refers to it will say so.
-                continue
-            if key == "images":
-                pictures[name] = {part: value.get(part) for part in ("file_name", "width", "height")}
-            elif name in wanted:
-                boxes[name] = {part: value.get(part) for part in ("bbox", "image_id")}
+        if key == "images":
+            pictures[name] = {part: value.get(part) for part in ("file_name", "width", "height")}
+        elif key == "annotations" and name in wanted:
+            boxes[name] = {part: value.get(part) for part in ("bbox", "image_id")}
     return boxes, pictures
 
 

@@ -20,6 +20,7 @@ from tuwen.config import TuwenError
 from tuwen.data.containers.base import CONTAINERS, Columns, Container, Record
 from tuwen.data.containers.tar_record import members_of, record_of
 from tuwen.data.storage import open_binary, read_bytes
+from tuwen.data.tar_members import tar_members
 from tuwen.vision.pictures import DEFAULT_LIMITS
 
 LARGEST_MEMBER = DEFAULT_LIMITS.max_bytes
@@ -66,14 +67,14 @@ class Tar(Container):
     def write(self, records: Iterable[Record], out: Path, columns: Columns) -> int:
         """The pictures of each record and its JSON."""
         count = 0
-        with tarfile.open(out, "w") as archive:
+        with out.open("wb") as archive:
             for count, record in enumerate(records, start=1):
                 for name, data in members_of(record, f"{count - 1:09d}"):
                     member = tarfile.TarInfo(name)
                     member.size = len(data)
-                    archive.addfile(member, io.BytesIO(data))
-                # All that was written is remembered there, and not needed.
-                archive.members.clear()  # type: ignore[attr-defined]
+                    archive.write(member.tobuf() + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+            archive.write(bytes(2 * tarfile.BLOCKSIZE))
+            archive.write(bytes(-archive.tell() % tarfile.RECORDSIZE))
         return count
 
 
@@ -126,7 +127,7 @@ def _groups(source: IO[bytes], name: str, *, whole: bool) -> Iterator[_Group]:
         TuwenError: when it is broken; what was whole before has been given then.
     """
     group: _Group | None = None
-    for member, end in _members(source, name):
+    for member, end in tar_members(source, name):
         found = _MEMBER.fullmatch(member.name)
         if not member.isreg() or found is None or _NOTE.match(member.name):
             continue
@@ -148,25 +149,3 @@ def _groups(source: IO[bytes], name: str, *, whole: bool) -> Iterator[_Group]:
     if whole and not source.read(1):
         group.refuse("may have been cut off, for tar's end mark does not follow it", group.end)
     yield group
-
-
-def _members(source: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """The members, and where the next one's header begins."""
-    try:
-        with tarfile.open(fileobj=source, mode="r:") as archive:
-            before = -1
-            while (member := archive.next()) is not None:
-                # All that was read is remembered there, and not needed.
-                archive.members.clear()  # type: ignore[attr-defined]
-                # A size below 0 would lead back to where we were.
-                if member.size < 0 or member.offset <= before:
-                    raise TuwenError(f"{name}: byte {before}: not a tar header")
-                before = member.offset
-                yield member, archive.offset
-            source.seek(archive.offset)
-            block = source.read(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, OSError) as error:
-        raise TuwenError(f"{name}: broken or cut off ({error}); expected a whole tar archive") from None
-    # An archive ends with blocks of zeros; tarfile takes any broken header for the end.
-    if block.strip(b"\0"):
-        raise TuwenError(f"{name}: byte {archive.offset}: broken or cut off; expected a whole tar archive")

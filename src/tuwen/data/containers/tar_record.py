@@ -56,10 +56,7 @@ def record_of(key: str, members: Mapping[str, bytes], where: str) -> Record:
     record: Record = {}
     left = dict(members)
     if JSON in members:
-        found = parsed(left.pop(JSON), f"{where}.{JSON}")
-        if isinstance(found, TuwenError):
-            raise found
-        record = found
+        record = parsed(left.pop(JSON), f"{where}.{JSON}")
         _put_pictures(record, key, left)
     for suffix, data in left.items():
         record.setdefault(suffix, _text(data, f"{where}.{suffix}") if suffix in TEXTS else data)

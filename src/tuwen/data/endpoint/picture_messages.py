@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from tuwen.chat.messages import Image, Message
-from tuwen.data.media import fetch, picture_bytes
+from tuwen.data.media import as_data_url, fetch, picture_bytes
 from tuwen.data.sample import Picture
 from tuwen.vision.pictures import open_picture
 
@@ -70,12 +69,12 @@ def picture_url(picture: Picture, max_side: int = MAX_SIDE) -> str:
         data = picture_bytes(picture)
         kind = _kind_as_it_is(data, max_side)
         if kind:
-            return _url(kind, data)
+            return as_data_url(kind, data)
     if max(opened.size) > max_side:
         opened = PIL.ImageOps.contain(opened, (max_side, max_side), PIL.Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     opened.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return _url("jpeg", buffer.getvalue())
+    return as_data_url("jpeg", buffer.getvalue())
 
 
 def _kind_as_it_is(data: bytes, max_side: int) -> str:
@@ -86,7 +85,3 @@ def _kind_as_it_is(data: bytes, max_side: int) -> str:
         plain = header.mode in ("RGB", "L") and "transparency" not in header.info
         small = max(header.size) <= max_side
         return AS_THEY_ARE.get(header.format or "", "") if plain and small and not header.getexif() else ""
-
-
-def _url(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -37,18 +37,23 @@ class Reply:
     """An answer.
 
     Attributes:
-        text: without the thoughts that some models write before it in ``<think>``, and without space around it.
-        finish_reason: why it ends there: ``stop``, ``length``, ``content_filter``, …
+        raw: what was written, as it came.
+        finish_reason: why it ends there: ``stop``, ``length`` (also in the middle of thoughts), ``content_filter``, …
         usage: tokens.
         model: who answered, as the endpoint calls it.
         refusal: words of a refusal, where the endpoint keeps them apart from the text.
     """
 
-    text: str
+    raw: str
     finish_reason: str
     usage: Usage
     model: str
     refusal: str = ""
+
+    @property
+    def text(self) -> str:
+        """The answer, without the thoughts that some models write before it in ``<think>``, and space around it."""
+        return _without_thoughts(self.raw)[0]
 
     @property
     def problem(self) -> str:
@@ -99,7 +104,7 @@ def parse_reply(body: bytes, model: str) -> Reply:
     try:
         choice = value["choices"][0]
         message = choice["message"]
-        text, refusal = _text(message.get("content")), str(message.get("refusal") or "")
+        raw, refusal = _text(message.get("content")), str(message.get("refusal") or "")
         finish_reason = str(choice.get("finish_reason") or "stop").lower()
     except (KeyError, IndexError, TypeError, AttributeError):
         raise MalformedReplyError(f"the reply holds no answer ({body[:60]!r})") from None
@@ -107,8 +112,9 @@ def parse_reply(body: bytes, model: str) -> Reply:
         raise MalformedReplyError("the endpoint broke off with finish_reason error", 502)
     usage = value.get("usage")
     tokens = Usage(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
-    answer, whole = _without_thoughts(text)
-    return Reply(answer, finish_reason if whole else "length", tokens, str(value.get("model") or model), refusal)
+    if not _without_thoughts(raw)[1]:
+        finish_reason = "length"
+    return Reply(raw, finish_reason, tokens, str(value.get("model") or model), refusal)
 
 
 def _text(content: Any) -> str:

@@ -147,7 +147,7 @@ def _line(key: str, reply: Reply) -> bytes:
     record = {
         "key": key,
         "model": reply.model,
-        "text": reply.text,
+        "text": reply.raw,
         "finish_reason": reply.finish_reason,
         "refusal": reply.refusal,
         "prompt_tokens": reply.usage.prompt,
@@ -164,7 +164,7 @@ def _line(key: str, reply: Reply) -> bytes:
 def _parse(line: bytes) -> Record:
     record = json.loads(line)
     reply = Reply(
-        text=record["text"],
+        raw=record["text"],
         finish_reason=record["finish_reason"],
         usage=Usage(record["prompt_tokens"], record["completion_tokens"]),
         model=record["model"],

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from tuwen.chat.messages import Message
 from tuwen.config import Registry, StrictConfig, TuwenError
-from tuwen.data.containers.base import Container, Kind, Record
+from tuwen.data.containers.base import Container, Kind, Record, RecordError
 from tuwen.data.media import PictureFolder, PictureStore, data_url, picture_bytes
 from tuwen.data.sample import Language, Picture, Region, Sample, count_places, language_of, plain_parts
 
@@ -26,6 +26,7 @@ FORMATS = Registry(
         "memes": f"{_HERE}.memes",
         "ocr_vqa": f"{_HERE}.ocr_vqa",
         "openai": f"{_HERE}.openai",
+        "preference": f"{_HERE}.preference",
         "qwen_vl": f"{_HERE}.qwen_vl",
         "refcoco": f"{_HERE}.refcoco",
         "sharegpt": f"{_HERE}.sharegpt",
@@ -60,15 +61,18 @@ class Reading:
         """A picture from a path, a URL, bytes, or ``{"bytes": …, "path": …}`` as Hugging Face `datasets` keeps it.
 
         Raises:
-            TuwenError: for anything else.
+            RecordError: for anything else.
         """
         if isinstance(value, Mapping) and (value.get("bytes") is not None or value.get("path")):
             value = value["bytes"] if value.get("bytes") is not None else value["path"]
         if isinstance(value, bytes):
             return value
         if not isinstance(value, str) or not value:
-            raise TuwenError(f"{where}: a picture must be a path, a URL or bytes, found {value!r:.60}")
-        return self.pictures.picture(value)
+            raise RecordError(f"{where}: a picture must be a path, a URL or bytes, found {value!r:.60}")
+        try:
+            return self.pictures.picture(value)
+        except TuwenError as error:
+            raise RecordError(str(error), "bad_base64") from None
 
     def sample(
         self, record: Record, where: str, messages: Sequence[Message], images: Sequence[Picture], **settings: Any
@@ -83,13 +87,17 @@ class Reading:
             **settings: values of the sample that the format itself knows.
 
         Raises:
-            TuwenError: when places and pictures differ in number, or a key of ours holds what it must not.
+            RecordError: when places and pictures differ in number, a key of ours holds what it must not, or a worse answer
+                has no better one.
         """
         plain = tuple(Message(message.role, plain_parts(message.parts)) for message in messages)
         places = count_places(plain)
         if places != len(images):
-            raise TuwenError(f"{where}: {places} places for pictures in the text, but {len(images)} pictures")
+            problem = f"{places} places for pictures in the text, but {len(images)} pictures"
+            raise RecordError(f"{where}: {problem}", "more_places" if places > len(images) else "fewer_places")
         own = {**_extra(record, where), **settings}
+        if own.get("rejected") is not None:
+            _check_rejected(own["rejected"], plain, where)
         own.setdefault("task", self.task)
         if "language" not in own:
             own["language"] = self.language or language_of(plain)
@@ -113,11 +121,23 @@ def _extra(record: Record, where: str) -> dict[str, Any]:
     return found
 
 
+def _check_rejected(text: Any, messages: Sequence[Message], where: str) -> None:
+    """Refuse a worse answer that is no text, or has no better one beside it.
+
+    Raises:
+        RecordError: naming ``where``.
+    """
+    if not isinstance(text, str) or not text:
+        raise RecordError(f"{where}: a rejected answer must be a text, found {text!r:.80}")
+    if not messages or messages[-1].role != "assistant":
+        raise RecordError(f"{where}: a rejected answer needs a better one: the last turn must be the assistant's")
+
+
 def read_regions(values: Any, where: str) -> tuple[Region, ...]:
     """Regions from ``[{"box": [left, top, right, bottom], "text": …, "image": 0}]``, sides as fractions.
 
     Raises:
-        TuwenError: naming ``where``.
+        RecordError: naming ``where``.
     """
     result = []
     for value in values if isinstance(values, list) else [values]:
@@ -126,9 +146,8 @@ def read_regions(values: Any, where: str) -> tuple[Region, ...]:
         image = value.get("image", 0) if isinstance(value, dict) else 0
         good = len(sides) == 4 and all(isinstance(side, int | float) for side in sides) and isinstance(image, int)
         if not good or image < 0 or not (0 <= sides[0] <= sides[2] <= 1 and 0 <= sides[1] <= sides[3] <= 1):
-            raise TuwenError(
-                f"{where}: regions: expected box: [left, top, right, bottom] as fractions, found {value!r:.80}"
-            )
+            expected = "expected box: [left, top, right, bottom] as fractions"
+            raise RecordError(f"{where}: regions: {expected}, found {value!r:.80}", "bad_region")
         result.append(Region(box=sides, text=str(value.get("text", "")), image=image))
     return tuple(result)
 
@@ -188,6 +207,8 @@ class Format(ABC):
     keys: ClassVar[tuple[str, ...]] = ()
     # Every key that it writes, for containers that have columns; without any it is not written to those.
     columns: ClassVar[Mapping[str, Kind]] = {}
+    # Whether it has a place for a worse answer beside the last one.
+    keeps_rejected: ClassVar[bool] = False
 
     def __init__(self, options: StrictConfig | None = None) -> None:
         self.options = options or self.options_class()

@@ -50,7 +50,7 @@ class CaptionOptions(StrictConfig):
 
     Attributes:
         prompt: what every picture is asked; 描述这张图片。 or Describe the picture., as the caption's language is,
-            unless said.
+            unless said. Empty for nothing: the picture and its caption alone.
         image: the column with the picture; found by its name unless said.
         text: the column with the caption or a list of them; found by its name unless said.
         suffix: of pictures that are named by a number, in tables without a header.
@@ -133,14 +133,14 @@ class CaptionFormat(Format):
         prompt = record.get("prompt") or self._prompt(record, answer, reading.language)
         if isinstance(image, list) and len(image) == 1:
             image = image[0]
-        messages = [Message.of("user", Image(), str(prompt)), answer]
+        messages = [Message.of("user", Image(), *([str(prompt)] if prompt else [])), answer]
         return reading.sample(record, where, messages, [reading.image(image, where)])
 
     def _prompt(self, record: Record, answer: Message, language: Language | None) -> str:
         """What is asked where the record does not say it."""
         said = record.get("language")
         spoken = said if said in LANGUAGES else language or language_of([answer])
-        return self.options.prompt or PROMPTS[spoken]
+        return PROMPTS[spoken] if self.options.prompt is None else self.options.prompt
 
     def record(self, sample: Sample, writing: Writing) -> Record:
         """Picture, caption and, where it is not the usual one, the prompt, with Tuwen's own keys."""

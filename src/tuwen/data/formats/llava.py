@@ -28,7 +28,7 @@ class LlavaFormat(Format):
     def recognises(cls, record: Record) -> bool:
         """``conversations`` with LLaVA's roles, and no keys or pictures of other formats."""
         turns = record.get("conversations")
-        if not isinstance(turns, list) or {"images", "system", "tools"} & record.keys():
+        if not isinstance(turns, list) or {"images", "system", "tools", "rejected"} & record.keys():
             return False
         return all(isinstance(turn, dict) and str(turn.get("from")) in ROLES for turn in turns) and not any(
             "<img>" in str(turn.get("value")) for turn in turns

@@ -8,14 +8,15 @@ with ``image_id`` and the picture itself, as on Hugging Face, are read too.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tuwen.config import StrictConfig, TuwenError
-from tuwen.data.containers.base import Container, Record
+from tuwen.data.containers.base import Container, Kind, Record
 from tuwen.data.containers.json_list import JsonText
 from tuwen.data.containers.json_object import JsonObject
-from tuwen.data.formats.base import FORMATS, Format, Reading, Writing, refusal
+from tuwen.data.formats.base import EXTRA, FORMATS, Format, Reading, Writing, refusal
 from tuwen.data.formats.published import asked, find_picture, own_keys, turns_of
 from tuwen.data.sample import Picture, Sample
 from tuwen.data.storage import is_url
@@ -54,6 +55,9 @@ class OcrVqaFormat(Format):
     options_class: ClassVar[type[StrictConfig]] = OcrVqaOptions
     containers: ClassVar[tuple[str, ...]] = ("json_object", "json", "jsonl", "parquet", "arrow")
     keys: ClassVar[tuple[str, ...]] = ("questions", "answers")
+    columns: ClassVar[Mapping[str, Kind]] = {
+        "id": "text", "image": "picture", "questions": "json", "answers": "json", **EXTRA,
+    }  # fmt: skip
     options: OcrVqaOptions
 
     @classmethod

@@ -40,7 +40,7 @@ class QwenVlFormat(Format):
         return (
             KEYS.knows(turns)
             and all(turn["from"] in KEYS.roles for turn in turns or [])
-            and not {"image", "images", "system", "tools"} & record.keys()
+            and not {"image", "images", "system", "tools", "rejected"} & record.keys()
         )
 
     def samples(self, record: Record, where: str, reading: Reading) -> list[Sample]:

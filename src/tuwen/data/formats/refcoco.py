@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,10 +17,10 @@ from pydantic import Field
 
 from tuwen.chat.grounding import Box, format_box
 from tuwen.config import StrictConfig, TuwenError
-from tuwen.data.containers.base import Container, Record
+from tuwen.data.containers.base import Container, Kind, Record
 from tuwen.data.containers.json_lines import parsed
 from tuwen.data.containers.refs_files import REFS, RefsFiles
-from tuwen.data.formats.base import FORMATS, Format, Reading, Writing, read_regions, refusal
+from tuwen.data.formats.base import EXTRA, FORMATS, Format, Reading, Writing, read_regions, refusal
 from tuwen.data.formats.published import (
     ALL,
     GROUNDING,
@@ -81,6 +81,10 @@ class RefcocoFormat(Format):
 
     name: ClassVar[str] = "refcoco"
     options_class: ClassVar[type[StrictConfig]] = RefcocoOptions
+    columns: ClassVar[Mapping[str, Kind]] = {
+        "id": "text", "image": "picture", "sent": "text", "bbox": "json", "height": "number", "width": "number",
+        "tasks": "json", **EXTRA,
+    }  # fmt: skip
     options: RefcocoOptions
 
     @classmethod
@@ -231,10 +235,7 @@ def _original(record: Record, where: str, reading: Reading) -> Read:
 def _unpacked(value: Any, where: str) -> Record:
     if not isinstance(value, str):
         return value if isinstance(value, dict) else {}
-    found = parsed(value.encode("utf-8", "surrogatepass"), where)
-    if isinstance(found, TuwenError):
-        raise found
-    return found
+    return parsed(value.encode("utf-8", "surrogatepass"), where)
 
 
 def _lmms(record: Record, where: str, reading: Reading) -> Read:

@@ -2,7 +2,7 @@
 
 ``<image>`` in any turn is the place of the next picture; pictures without a place come first. Its older forms are read
 too: ``query``, ``response`` and ``history``; ``instruction``, ``input`` and ``output`` (Alpaca); and ``conversation``
-with pairs of ``human`` and ``assistant``.
+with pairs of ``human`` and ``assistant``. ``rejected_response`` is a worse answer than the last one.
 
 ``<ref-object>`` and ``<bbox>`` stand for what ``objects`` lists. They are read as Qwen-VL writes them
 (``<ref>…</ref>``, ``<box>…</box>``), and as regions of the sample. Boxes are in pixels there unless ``bbox_type`` is
@@ -28,6 +28,7 @@ from tuwen.data.sample import Picture, Region, Sample, count_places
 
 _OBJECT = re.compile("<ref-object>|<bbox>")
 _REF = "<ref-object>"
+REJECTED = "rejected_response"
 
 
 @FORMATS.register("swift")
@@ -36,7 +37,10 @@ class SwiftFormat(Format):
 
     name: ClassVar[str] = "swift"
     containers: ClassVar[tuple[str, ...]] = ("jsonl", "json", "parquet", "arrow", "tar", "table")
-    columns: ClassVar[Mapping[str, Kind]] = {"id": "text", "messages": "json", "images": "pictures", **EXTRA}
+    columns: ClassVar[Mapping[str, Kind]] = {
+        "id": "text", "messages": "json", "images": "pictures", REJECTED: "text", **EXTRA,
+    }  # fmt: skip
+    keeps_rejected: ClassVar[bool] = True
 
     @classmethod
     def recognises(cls, record: Record) -> bool:
@@ -48,14 +52,14 @@ class SwiftFormat(Format):
 
     def samples(self, record: Record, where: str, reading: Reading) -> list[Sample]:
         """One sample."""
-        refuse_unknown(record, where)
+        refuse_unknown(record, where, but=REJECTED)
         messages = list(_messages(record, where))
         images = read_pictures(record, reading, where)
         missing = len(images) - count_places(messages)
         if missing > 0 and messages:
             place = 1 if messages[0].role == "system" and len(messages) > 1 else 0
             messages[place] = replace(messages[place], parts=(Image(),) * missing + messages[place].parts)
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"rejected": record.get(REJECTED) or None}
         if record.get("objects"):
             objects = _Objects(record["objects"], images, where)
             messages = [replace(message, parts=tuple(objects.put(message.parts))) for message in messages]
@@ -68,6 +72,8 @@ class SwiftFormat(Format):
         record: Record = {"id": sample.id, "messages": write_turns(sample.messages, MESSAGES, sample)}
         if sample.images:
             record["images"] = [writing.image(picture) for picture in sample.images]
+        if sample.rejected is not None:
+            record[REJECTED] = sample.rejected
         return {**record, **extra(sample)}
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tuwen.config import StrictConfig, TuwenError
-from tuwen.data.containers.base import Container, Record
+from tuwen.data.containers.base import Container, Kind, Record
 from tuwen.data.containers.json_lines import JsonLines, dumped, parsed
 from tuwen.data.containers.layout import Layout
-from tuwen.data.formats.base import FORMATS, Format, Reading, Writing, refusal
+from tuwen.data.formats.base import EXTRA, FORMATS, Format, Reading, Writing, refusal
 from tuwen.data.formats.published import ALL, Wording, asked, find_picture, one_turn, own_keys, text_of, worded
 from tuwen.data.sample import Sample
 from tuwen.data.storage import is_url
@@ -89,6 +89,7 @@ class SynthdogFormat(Format):
 
     name: ClassVar[str] = "synthdog"
     options_class: ClassVar[type[StrictConfig]] = SynthdogOptions
+    columns: ClassVar[Mapping[str, Kind]] = {"id": "text", "file_name": "picture", "ground_truth": "text", **EXTRA}
     options: SynthdogOptions
 
     @classmethod
@@ -124,8 +125,6 @@ class SynthdogFormat(Format):
         if not isinstance(truth, dict):
             text = text_of(record, "ground_truth", where)
             truth = parsed(text.encode("utf-8", "surrogatepass"), f"{where}: ground_truth")
-        if isinstance(truth, TuwenError):
-            raise truth
         name = record.get("file_name") or record.get("image")
         picture = find_picture([name], reading, where)
         stem = record.get("id") or (name.rsplit(".", 1)[0] if isinstance(name, str) else reading.id_of(record))

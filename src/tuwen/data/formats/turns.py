@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,17 @@ from tuwen.data.formats.base import Reading, refusal
 from tuwen.data.formats.placeholders import PLACE, join_places, split_places
 from tuwen.data.sample import Picture, Sample
 
+WORSE = "worse answers are read in the formats tuwen, swift, sharegpt and preference, each in its own form"
 NOT_LEARNT = "it is not to be learnt, which no sample can say here; leave out the turns up to it"
 # What changes the meaning of a conversation and is not known here, and what it is.
 _UNKNOWN = {
     "videos": "only pictures are read",
     "audios": "only pictures are read",
     "tools": "conversations with tools are not read",
-    "rejected_response": "pairs of better and worse answers are not read",
-    "rejected": "pairs of better and worse answers are not read",
+    "rejected_response": WORSE,
+    "rejected_messages": WORSE,
+    "rejected_images": WORSE,
+    "rejected": WORSE,
     "kto_tag": "judged answers are not read",
 }
 
@@ -90,17 +94,39 @@ def write_turns(messages: Sequence[Message], keys: TurnKeys, sample: Sample) -> 
     ]
 
 
-def refuse_unknown(record: Record, where: str) -> None:
+def refuse_unknown(record: Record, where: str, *, but: str = "") -> None:
     """Refuse a record with keys that change what the conversation means.
+
+    Args:
+        record: of a format.
+        where: to name in a message.
+        but: one of them that the format knows.
 
     Raises:
         TuwenError: naming the key.
     """
     for key, reason in _UNKNOWN.items():
-        if record.get(key) not in (None, "", "[]", [], {}):
+        if key != but and record.get(key) not in (None, "", "[]", [], {}):
             raise TuwenError(f"{where}: {key}: {reason}")
     if isinstance(record.get("label"), bool):
         raise TuwenError(f"{where}: label: judged answers are not read")
+
+
+def unpacked_turns(value: Any, key: str) -> Any:
+    """A turn or turns that a table keeps as JSON text; anything else, a text in brackets too, as it is.
+
+    Args:
+        value: as a record has it.
+        key: that every turn has.
+    """
+    if not isinstance(value, str) or value[:1] not in ("[", "{"):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    turns = found if isinstance(found, list) else [found]
+    return found if turns and all(isinstance(turn, dict) and key in turn for turn in turns) else value
 
 
 def read_pictures(record: Record, reading: Reading, where: str) -> list[Picture]:

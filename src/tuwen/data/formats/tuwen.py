@@ -74,6 +74,7 @@ class SampleRecord(StrictConfig):
         pair: shared by the two halves of a yes/no pair.
         source: where it comes from.
         regions: what is where in the pictures.
+        rejected: a worse answer that could stand in place of the last message.
     """
 
     id: str | int | None = None
@@ -84,6 +85,7 @@ class SampleRecord(StrictConfig):
     pair: str | None = None
     source: str = ""
     regions: list[RegionRecord] = []
+    rejected: str | None = Field(default=None, min_length=1)
 
 
 @FORMATS.register("tuwen")
@@ -92,7 +94,10 @@ class TuwenFormat(Format):
 
     name: ClassVar[str] = "tuwen"
     keys: ClassVar[tuple[str, ...]] = ("messages",)
-    columns: ClassVar[Mapping[str, Kind]] = {"id": "text", "messages": "json", "images": "pictures", **EXTRA}
+    columns: ClassVar[Mapping[str, Kind]] = {
+        "id": "text", "messages": "json", "images": "pictures", "rejected": "text", **EXTRA,
+    }  # fmt: skip
+    keeps_rejected: ClassVar[bool] = True
 
     @classmethod
     def recognises(cls, record: Record) -> bool:
@@ -108,7 +113,8 @@ class TuwenFormat(Format):
         """One sample."""
         parsed = parse_config(SampleRecord, {key: value for key, value in record.items() if value is not None}, where)
         messages = [Message(turn.role, tuple(_part(part) for part in _contents(turn))) for turn in parsed.messages]
-        return [reading.sample(record, where, messages, [reading.image(value, where) for value in parsed.images])]
+        images = [reading.image(value, where) for value in parsed.images]
+        return [reading.sample(record, where, messages, images, rejected=parsed.rejected)]
 
     def record(self, sample: Sample, writing: Writing) -> Record:
         """Everything."""
@@ -118,6 +124,8 @@ class TuwenFormat(Format):
         }
         if sample.images:
             record["images"] = [writing.image(picture) for picture in sample.images]
+        if sample.rejected is not None:
+            record["rejected"] = sample.rejected
         return {**record, **extra(sample)}
 
 

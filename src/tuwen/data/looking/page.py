@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ import jinja2
 import PIL.Image
 
 from tuwen.config import TuwenError
+from tuwen.data.media import as_data_url
 
 WIDTH, HEIGHT = 420, 150
 LEFT, RIGHT, TOP, BOTTOM = 8, 8, 12, 20
-MOST_BARS, WIDEST_BAR = 40, 56
+MOST_BARS, MOST_TICKS, WIDEST_BAR = 40, 6, 56
 # What lies beyond goes into the last bar, so that one long sample does not flatten all others.
 SHOWN_SHARE = 0.99
 THUMBNAIL = 288
@@ -104,7 +104,7 @@ def histogram(counts: Mapping[int, int], lines: Mapping[str, float]) -> Histogra
         last = length
         if seen >= SHOWN_SHARE * total:
             break
-    step = _round_step(last + 1)
+    step = _round_step(last + 1, MOST_BARS)
     first = min(counts) // step if min(counts) > 0 and last - min(counts) < last / 2 else 0
     bins = [0] * (last // step - first + 1)
     for length, count in counts.items():
@@ -133,7 +133,7 @@ def histogram(counts: Mapping[int, int], lines: Mapping[str, float]) -> Histogra
         for number, count in enumerate(bins)
         if count
     )
-    every = _tick_step(len(bins) * step)
+    every = _round_step(len(bins) * step, MOST_TICKS)
     middle = width / 2 if step == 1 else 0.0
     ticks = tuple(
         Mark(round(place(value) + middle, 1), f"{value:,}")
@@ -145,18 +145,10 @@ def histogram(counts: Mapping[int, int], lines: Mapping[str, float]) -> Histogra
     return Histogram(bars, ticks, marked)
 
 
-def _round_step(span: int) -> int:
-    """1, 2 or 5 times a power of ten, so that a span takes ``MOST_BARS`` at most."""
+def _round_step(span: int, most: int) -> int:
+    """1, 2 or 5 times a power of ten, so that a span takes ``most`` of it."""
     step = 1
-    while span > step * MOST_BARS:
-        step = step * 5 // 2 if str(step).startswith("2") else step * 2
-    return step
-
-
-def _tick_step(span: int) -> int:
-    """A round distance of about five ticks."""
-    step = 1
-    while span > step * 6:
+    while span > step * most:
         step = step * 5 // 2 if str(step).startswith("2") else step * 2
     return step
 
@@ -210,7 +202,7 @@ def png(picture: PIL.Image.Image) -> str:
 def _data_url(picture: PIL.Image.Image, kind: str, **options: Any) -> str:
     stream = io.BytesIO()
     picture.save(stream, format=kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    return as_data_url(kind.lower(), stream.getvalue())
 
 
 def write_page(out: Path, package: str, template: str, **values: Any) -> None:

@@ -190,9 +190,7 @@ class Counting:
             found.broken, found.problem = 1, chunk.broken
         for _, _, entry in chunk.entries(self.dataset):
             try:
-                if entry.sample is None:
-                    raise entry.error or TuwenError("no sample")
-                self._count(found, entry.sample, entry.place, keys)
+                self._count(found, entry.use(), entry.place, keys)
             except TuwenError as error:
                 found.broken += 1
                 found.problem = found.problem or str(error)

@@ -19,7 +19,7 @@ from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import PIL
 
@@ -69,10 +69,11 @@ class Plan:
         suites = "-".join(self.config.suites) if len(self.config.suites) < 4 else "mixed"
         return f"{suites}-{shard:05d}-of-{self.shards:05d}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_json(self) -> str:
         """All that the bytes depend on, but for versions."""
         config = self.config.model_dump(mode="json")
-        return {"config": config, "count": self.count, "seed": self.seed, "shard_size": self.shard_size}
+        values = {"config": config, "count": self.count, "seed": self.seed, "shard_size": self.shard_size}
+        return json.dumps(values, ensure_ascii=False, indent=2) + "\n"
 
 
 def synthesise(
@@ -93,48 +94,60 @@ def synthesise(
         TuwenError: when the folder holds something else, or a suite cannot be drawn here.
     """
     run = ENGINES.get(engine)
-    done = _begin(plan)
+    done = _done(plan)
     for known in done.values():
         if progress is not None:
             progress(known)
-    missing = [shard for shard in range(plan.shards) if plan.name(shard) not in done]
-    if missing:
-        # What is wrong with the settings is said once, here, and not by every process.
+    if missing := [shard for shard in range(plan.shards) if plan.name(shard) not in done]:
+        # What is wrong with the settings is said once, here, and not by every process; nothing is written then.
         Synthesiser(plan.config).draw(plan.seed, 0)
-    with (plan.out / DONE).open("a", encoding="utf-8") as log:
-        for finished in run(partial(draw_shard, plan), missing, workers):
-            log.write(json.dumps(finished, ensure_ascii=False) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
-            done[finished["shard"]] = finished
-            if progress is not None:
-                progress(finished)
+        drawing = run(partial(draw_shard, plan), missing, workers)
+        with _log(plan) as log:
+            for finished in drawing:
+                log.write(json.dumps(finished, ensure_ascii=False) + "\n")
+                log.flush()
+                os.fsync(log.fileno())
+                done[finished["shard"]] = finished
+                if progress is not None:
+                    progress(finished)
     result = [done[plan.name(shard)] for shard in range(plan.shards)]
     with written_whole(plan.out / CARD) as partial_card:
         partial_card.write_text(_card(plan, result), encoding="utf-8")
     return result
 
 
-def _begin(plan: Plan) -> dict[str, Finished]:
-    """What is done already of this very plan."""
+def _done(plan: Plan) -> dict[str, Finished]:
+    """What is there already of this very plan.
+
+    Raises:
+        TuwenError: when something else is there.
+    """
     known = plan.out / PLAN
-    wanted = plan.to_dict()
-    if known.is_file():
-        if json.loads(known.read_text(encoding="utf-8")) != wanted:
-            raise TuwenError(f"{plan.out}: was drawn with other settings (see {PLAN} in it); choose another folder")
-    elif plan.out.exists() and any(plan.out.iterdir()):
-        raise TuwenError(f"{plan.out}: holds something else; choose an empty or new folder")
-    else:
-        with written_whole(known) as partial_plan:
-            partial_plan.write_text(json.dumps(wanted, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    if plan.out.exists() and not plan.out.is_dir():
+        raise TuwenError(f"{plan.out}: is a file; name the folder to write")
+    if not known.is_file():
+        if plan.out.exists() and any(plan.out.iterdir()):
+            raise TuwenError(f"{plan.out}: holds something else; choose an empty or new folder")
+        return {}
+    if known.read_text(encoding="utf-8") != plan.to_json():
+        raise TuwenError(f"{plan.out}: was drawn with other settings (see {PLAN} in it); choose another folder")
+    log = plan.out / DONE
+    # A line that a kill has cut off has no end.
+    lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.is_file() else []
+    done = map(json.loads, lines)
+    return {one["shard"]: one for one in done if (plan.out / f"{one['shard']}.jsonl").is_file()}
+
+
+def _log(plan: Plan) -> IO[str]:
+    """The folder's list of shards, to go on with; the folder is the plan's from now on."""
+    with written_whole(plan.out / PLAN) as partial_plan:
+        partial_plan.write_text(plan.to_json(), encoding="utf-8")
     for torn in plan.out.glob(".*.partial"):
         torn.unlink()
-    try:
-        lines = (plan.out / DONE).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    done = [json.loads(line) for line in lines if line.endswith("}")]
-    return {one["shard"]: one for one in done if (plan.out / f"{one['shard']}.jsonl").is_file()}
+    log = plan.out / DONE
+    if log.is_file():
+        os.truncate(log, log.read_bytes().rfind(b"\n") + 1)
+    return log.open("a", encoding="utf-8")
 
 
 def draw_shard(plan: Plan, shard: int) -> Finished:
@@ -204,12 +217,9 @@ def run_with_ray(draw: Callable[[int], Finished], shards: list[int], workers: in
     def drawn(row: dict[str, Any]) -> dict[str, Any]:
         return {"finished": json.dumps(draw(int(row["id"])))}
 
-    if not shards:
-        return
     source = ray.data.from_items([{"id": shard} for shard in shards], override_num_blocks=len(shards))
     concurrency = {"concurrency": workers} if workers else {}
-    for row in source.map(drawn, **concurrency).iter_rows():
-        yield json.loads(row["finished"])
+    return (json.loads(row["finished"]) for row in source.map(drawn, **concurrency).iter_rows())
 
 
 def _card(plan: Plan, shards: list[Finished]) -> str:

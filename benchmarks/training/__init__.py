@@ -1,0 +1,1 @@
+"""Training side by side with others; see ``__main__``."""
