@@ -64,8 +64,8 @@ def test_peft_opens_the_adapter_and_it_equals_the_merged_model(toy_run: Path) ->
         torch.testing.assert_close(adapted(input_ids=ids).logits, merged(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
 
 
-def test_a_checkpoint_on_the_way_is_a_model_too(toy_run: Path, picture: Path) -> None:
-    answer = tuwen.load(toy_run / "checkpoints" / "instruct-000002").chat("什么?", [picture], max_new_tokens=3)
+def test_the_model_after_each_stage_is_a_model_too(toy_run: Path, picture: Path) -> None:
+    answer = tuwen.load(toy_run / "stages" / "align").chat("什么?", [picture], max_new_tokens=3)
     assert len(answer.token_ids) <= 3
 
 

@@ -29,6 +29,7 @@ from tuwen.data.checks.encoding import mojibake_in
 from tuwen.data.checks.fix import write_good
 from tuwen.data.checks.repairs import repair
 from tuwen.data.checks.repeats import ANSWER, COLUMNS, CONTENT, ID, PAIR, QUESTION, find_repeats
+from tuwen.data.containers.base import RecordReason
 from tuwen.data.dataset import open_data, write_data
 from tuwen.data.sample import Region, Sample
 from tuwen.data.synth import SynthConfig, Synthesiser
@@ -327,8 +328,8 @@ def test_a_planted_defect_and_nothing_else_is_found(
     assert bool(report.with_verdict(Verdict.BAD | Verdict.REPAIRABLE)) == (found[0].severity == "error")
 
 
-def test_every_reason_to_refuse_a_picture_is_counted() -> None:
-    assert set(get_args(PictureReason)) <= all_reasons().keys()
+def test_every_reason_to_refuse_a_picture_or_record_is_counted() -> None:
+    assert {*get_args(PictureReason), *get_args(RecordReason)} <= all_reasons().keys()
 
 
 def test_a_contradiction_names_both(records: Records, tmp_path: Path) -> None:

@@ -186,12 +186,9 @@ def _run_stages(
     display: RunDisplay | None,
 ) -> None:
     mixture = parse_sources(recipe.sources, "sources")
-    mixtures = [
-        parse_sources(stage.sources, f"stages.{place}.sources") if stage.sources else mixture
-        for place, stage in enumerate(recipe.stages)
-    ]
+    mixtures = [_own_mixture(recipe, place) or mixture for place in range(len(recipe.stages))]
     held_out = open_held_out(recipe, out, accelerator)
-    folder = _first_model(recipe, mixture) if start.model is None else load_model(start.model, dtype=torch.float32)
+    folder = _first_model(recipe, mixture) if start.model is None else load_model(start.model)
     feeds = [
         stage_feed(recipe, number, mixtures[number], folder.processor, accelerator)
         for number in range(len(recipe.stages))
@@ -224,7 +221,16 @@ def _run_stages(
             run.save(place)
             log.stage_is_done(stage.steps or 0)
             if number < len(feeds) - 1:
-                folder = load_model(place, dtype=torch.float32) if run.engine.splits else _without_adapters(folder)
+                folder = load_model(place) if run.engine.splits else _without_adapters(folder)
+
+
+def _own_mixture(recipe: Recipe, place: int) -> Mixture | None:
+    """The data of a stage that no other stage has in the same way."""
+    stage = recipe.stages[place]
+    if stage.sources:
+        return parse_sources(stage.sources, f"stages.{place}.sources")
+    # Of the same data it uses other samples, of other lengths.
+    return parse_sources(recipe.sources, "sources") if "preference" in stage.wanted else None
 
 
 def _without_adapters(folder: ModelFolder) -> ModelFolder:
@@ -234,12 +240,11 @@ def _without_adapters(folder: ModelFolder) -> ModelFolder:
 
 def _first_model(recipe: Recipe, mixture: Mixture) -> ModelFolder:
     if not isinstance(recipe.model, ModelRecipe):
-        return open_model(recipe.model, dtype=torch.float32)
+        return open_model(recipe.model)
     texts = None
     if recipe.model.tokenizer is not None and recipe.model.tokenizer.train is not None:
         texts = mixture.texts(recipe.seed, TOKENIZER_TEXTS)
     built = build_model(recipe.model, texts)
-    built.model.float()
     return built
 
 

@@ -33,6 +33,7 @@ from tuwen.train.metrics import MetricsLog
 from tuwen.train.optimizer import GroupedOptimizer, make_groups
 from tuwen.train.placement import DTYPES, place_weights
 from tuwen.train.plan import describe_groups
+from tuwen.train.preference import PreferenceObjective
 from tuwen.train.processes import Interruption, Processes
 from tuwen.train.progress import RunDisplay
 from tuwen.train.recipe import Recipe
@@ -92,9 +93,10 @@ class StageRun:
         self._collator = Collator(
             folder.processor,
             token_grid=token_grid(folder, stage),
-            answers="answers" in stage.wanted,
+            answers="answers" in stage.sums,
             max_length=stage.max_length,
             too_long=stage.too_long,
+            pairs="preference" in stage.wanted,
         )
         self._start_engine()
         self._validation = self._start_validation()
@@ -109,7 +111,7 @@ class StageRun:
         # A stage begins alike whether the one before was trained just now or long ago, and in all processes.
         seed = self.parts.recipe.seed + self.number
         set_seed(seed)
-        if "answers" in stage.wanted:
+        if "answers" in stage.sums:
             check_packed(model)
         self.adapter = add_lora(model, stage)
         self.groups = make_groups(model, stage)
@@ -124,10 +126,14 @@ class StageRun:
             for name, value in chain(model.named_parameters(), model.named_buffers())
             if name not in trained
         )
-        self.engine = start_engine(TrainedModel(model, stage.wanted), settings, accelerator)
+        self.engine = start_engine(TrainedModel(model, stage.sums), settings, accelerator)
         if self.engine.splits:
             # Splitting puts other tensors in the place of those that there were.
             self.groups = make_groups(model, stage)
+        self._preference: PreferenceObjective | None = None
+        if "preference" in stage.wanted:
+            self._preference = PreferenceObjective(stage.preference, self.engine, self.groups)
+            self.parts.display.say(f"{stage.name}: {self._preference.describe()}")
         self.optimizer = GroupedOptimizer(self.groups, stage)
         self.engine.bind(self.optimizer)
         self._average = MovingAverage(self.groups, stage.ema) if stage.ema is not None else None
@@ -147,6 +153,7 @@ class StageRun:
             log=parts.log,
             display=parts.display,
             workers=parts.recipe.workers,
+            preference=self._preference,
         )
 
     def go(self, start: SavedCheckpoint | None = None) -> None:
@@ -174,6 +181,7 @@ class StageRun:
                 log=self.parts.log,
                 display=self.parts.display,
                 guard=guard,
+                preference=self._preference,
                 average=self._average,
                 utilisation=self._utilisation,
                 factors=self._validation.factors if self._validation is not None else dict,

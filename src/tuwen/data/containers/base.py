@@ -40,6 +40,9 @@ STRUCTURED = (
 )  # fmt: skip
 
 
+RecordReason = Literal["refused_record", "not_an_object", "more_places", "fewer_places", "bad_base64", "bad_region"]
+
+
 class RecordError(TuwenError):
     """A record that cannot be used, and why, under a name that can be counted.
 
@@ -48,9 +51,9 @@ class RecordError(TuwenError):
         reason: its name, one of those of ``tuwen.data.checks``.
     """
 
-    def __init__(self, message: str, reason: str = "refused_record") -> None:
+    def __init__(self, message: str, reason: RecordReason = "refused_record") -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason: RecordReason = reason
 
 
 @dataclass(frozen=True, slots=True)

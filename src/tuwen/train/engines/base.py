@@ -16,7 +16,7 @@ from tuwen.data.collator import Batch
 from tuwen.train.losses import TrainedModel
 from tuwen.train.optimizer import Group, GroupedOptimizer
 from tuwen.train.settings import Distribution
-from tuwen.train.stage import ObjectiveName
+from tuwen.train.stage import SumName
 
 _HERE = "tuwen.train.engines"
 ENGINES = Registry(
@@ -50,10 +50,10 @@ class Engine:
         """Take over the optimiser of the stage, made after this engine, since engines may replace tensors."""
         self.optimizer = optimizer
 
-    def losses(self, batch: Batch) -> dict[ObjectiveName, Tensor]:
+    def losses(self, batch: Batch) -> dict[SumName, Tensor]:
         """Sums of each objective, see ``TrainedModel``."""
         with self.accelerator.autocast():
-            found: dict[ObjectiveName, Tensor] = self.module(batch)
+            found: dict[SumName, Tensor] = self.module(batch)
         return found
 
     def backward(self, loss: Tensor) -> None:
