@@ -134,6 +134,7 @@ def synthetic_index(path: Path, count: int) -> None:
                 "number": np.zeros(len(rows)),
                 "text_tokens": np.clip(rng.lognormal(4.6, 0.8, len(rows)), 12, 1900),
                 "trained_tokens": np.full(len(rows), 10),
+                "shared_tokens": np.zeros(len(rows)),
                 "pictures": np.where(seen, rows // 3 + 1, 0),
             }
             arrays = [

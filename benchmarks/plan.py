@@ -1,41 +1,47 @@
-"""What `tuwen train --plan` says of memory against what training takes, on this machine's device.
+"""What `tuwen train --plan` says of memory against what training takes, on the devices of this machine.
 
-    python benchmarks/plan.py RECIPE [key=value …] [--stage 0] [--tokens-per-sample 512] [--steps 3]
+    python benchmarks/plan.py RECIPE [key=value …] [--stage 0] [--tokens-per-sample 512]
+    torchrun --nproc_per_node 8 benchmarks/plan.py RECIPE distribution.type=fsdp
 
-The model has the sizes that the recipe names and random weights; no data and no checkpoint is needed. A batch of the
-shape that is planned is put through the steps of training: forward, backward, optimiser. On a GPU the peak is that of
-torch's allocator, whole; on a processor, for recipes of toy size, that of the steps after the first, weights and
-optimiser added. Prints both sides, and the model FLOPs utilisation of the last step.
+The model has the sizes that the recipe names and random weights; neither data nor checkpoints are needed. A batch of the
+planned shape is trained on for some steps. On GPUs the peak is that of torch's allocator; on processors, for models of
+toy size, what the allocator gives out within a step, with weights, optimiser and DDP's buckets, which are there before
+it. Prints both sides, and how fast a pass was.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.profiler import ProfilerActivity, profile
 
 from tuwen.data.collator import Batch
 from tuwen.models.attention import prefer_packed
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.gradient_checkpointing import set_gradient_checkpointing
-from tuwen.train.lora import add_lora
+from tuwen.train.engines.base import Engine, start_engine
 from tuwen.train.losses import TrainedModel
-from tuwen.train.optimizer import GroupedOptimizer, make_groups
-from tuwen.train.placement import place_weights
+from tuwen.train.modules.gradient_checkpointing import set_gradient_checkpointing
+from tuwen.train.modules.lora import add_lora
+from tuwen.train.modules.optimizer import GroupedOptimizer, make_groups
+from tuwen.train.modules.placement import place_weights
 from tuwen.train.plan import PlanRequest, StagePlan, plan_run
 from tuwen.train.planning.amounts import Assumed
 from tuwen.train.planning.devices import peak_flops
 from tuwen.train.planning.inputs import planned_config
 from tuwen.train.planning.rehearsal import BatchShape
 from tuwen.train.recipe import Recipe, find_recipe, read_recipe
+from tuwen.train.stage import Stage
 from tuwen.vision.grid import Grid
 
 GIB = 2**30
+STEPS = 3
 
 
 def main() -> None:
@@ -45,92 +51,110 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--stage", type=int, default=0)
     parser.add_argument("--tokens-per-sample", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=3)
     chosen = parser.parse_args()
     recipe = read_recipe(find_recipe(chosen.recipe), chosen.overrides)
-    assumed = Assumed(samples=10**6, tokens=chosen.tokens_per_sample)
-    stage = plan_run(recipe, PlanRequest(assumed=assumed)).stages[chosen.stage]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    peak, seconds = train(recipe, stage, device, chosen.steps)
-    console = Console()
-    console.print(f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'processor'}, {stage.amounts.shape}")
-    console.print(f"planned  {stage.memory.peak / GIB:8.3f} GiB")
-    console.print(f"measured {peak / GIB:8.3f} GiB   planned / measured {stage.memory.peak / peak:.3f}")
-    most = peak_flops(torch.cuda.get_device_name(), torch.bfloat16) if device.type == "cuda" else None
-    # One batch of the step that is planned, not packed full with samples: nothing of it is padding.
-    rate = operations(stage) / seconds
-    console.print(f"{rate / 1e12:.3g} TFLOP/s" + (f", {100 * rate / most:.1f}% of {most / 1e12:.0f}" if most else ""))
-
-
-def operations(stage: StagePlan) -> float:
-    """Of one batch, each row one sample."""
-    shape = stage.amounts.shape
-    return stage.flops.of(
-        shape.rows * shape.length, shape.rows * shape.length**2, shape.tiles, shape.answers + shape.regions
+    on_gpu = torch.cuda.is_available()
+    accelerator = Accelerator(
+        cpu=not on_gpu,
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    assumed = Assumed(samples=10**6, tokens=chosen.tokens_per_sample)
+    planned = plan_run(recipe, PlanRequest(devices=accelerator.num_processes, assumed=assumed)).stages[chosen.stage]
+    training = Training(recipe, planned, accelerator)
+    measured, seconds = training.run()
+    # Each row is one sample, and nothing of it is padding.
+    shape = planned.amounts.shape
+    squares, places = shape.rows * shape.length**2, shape.answers + shape.regions
+    rate = planned.flops.of(shape.rows * shape.length, squares, shape.tiles, places) / seconds
+    name = torch.cuda.get_device_name() if on_gpu else "processor"
+    most = peak_flops(name, torch.bfloat16)
+    console = Console(quiet=not accelerator.is_main_process, width=120)
+    console.print(f"{accelerator.num_processes} × {name}, {recipe.distribution.type}, {recipe.precision}, {shape}")
+    console.print(f"planned {planned.memory.peak / GIB:.3f} GiB, measured {measured / GIB:.3f} GiB")
+    console.print(f"planned / measured {planned.memory.peak / measured:.3f}")
+    console.print(f"{rate / 1e12:.3g} TFLOP/s each" + (f", {100 * rate / most:.1f}% of its peak" if most else ""))
+    accelerator.end_training()
 
 
-def train(recipe: Recipe, planned: StagePlan, device: torch.device, steps: int) -> tuple[float, float]:
-    """Some steps with random weights; the most memory at once in bytes, and the seconds of the last one."""
-    stage = planned.stage.model_copy(update={"steps": steps, "epochs": None})
-    with torch.device("meta"):
-        model = TuwenForConditionalGeneration(planned_config(recipe))
-    model.tie_weights()
-    with_random_weights(model)
-    prefer_packed(model, device)
-    add_lora(model, stage)
-    groups = make_groups(model, stage)
-    place_weights(model, stage, recipe.precision, device)
-    set_gradient_checkpointing(model, stage)
-    trained = TrainedModel(model.train(), stage.wanted)
-    optimizer = GroupedOptimizer(groups, stage)
-    batch = random_batch(model, planned.amounts.shape).to(device)
-    seconds = 0.0
+class Training:
+    """A stage with random weights.
 
-    def step() -> None:
-        for _ in range(stage.accumulate):
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                sums = trained(batch)
-            torch.stack([value.sum() for value in sums.values()]).sum().backward()
+    Args:
+        recipe: of the run.
+        planned: the stage.
+        accelerator: knows devices and processes.
+    """
 
-    for number in range(steps):
-        if number == 1:
-            peak = most_allocated(step, model, device)
-        else:
-            step()
-        optimizer.step(number)
-        if device.type == "cuda":
+    def __init__(self, recipe: Recipe, planned: StagePlan, accelerator: Accelerator) -> None:
+        self.stage: Stage = planned.stage.model_copy(update={"steps": STEPS, "epochs": None})
+        self.accelerator, ways = accelerator, recipe.distribution
+        with torch.device("meta"):
+            self.model = TuwenForConditionalGeneration(planned_config(recipe))
+        self.model.tie_weights()
+        torch.manual_seed(0)
+        give_random_weights(self.model)
+        prefer_packed(self.model, accelerator.device)
+        add_lora(self.model, self.stage)
+        groups = make_groups(self.model, self.stage)
+        whole = ways.type == "ddp"
+        place_weights(self.model, self.stage, recipe.precision, accelerator.device if whole else None)
+        set_gradient_checkpointing(self.model, self.stage)
+        trained = TrainedModel(self.model.train(), self.stage.wanted)
+        self.engine: Engine = start_engine(trained, ways, accelerator)
+        groups = make_groups(self.model, self.stage) if self.engine.splits else groups
+        self.optimizer = GroupedOptimizer(groups, self.stage)
+        self.engine.bind(self.optimizer)
+        self.batch = random_batch(self.model, planned.amounts.shape).to(accelerator.device)
+        self.buckets = 4 * sum(tensor.numel() for group in groups for tensor in group.tensors)
+        self.buckets *= whole and accelerator.num_processes > 1
+
+    def run(self) -> tuple[float, float]:
+        """The most bytes at once, and seconds of a pass."""
+        self.backward()
+        self.engine.update(0)
+        if self.accelerator.device.type == "cuda":
+            for place in range(1, STEPS):
+                seconds = self.timed_backward()
+                self.engine.update(place)
+            return float(torch.cuda.max_memory_allocated()), seconds
+        seconds = self.timed_backward()
+        self.engine.forget()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            self.backward()
+        assert profiled.profiler is not None
+        now = most = 0
+        for event in profiled.profiler.kineto_results.events():
+            if event.name() == "[memory]":
+                now += event.nbytes()
+                most = max(most, now)
+        weights = sum(held(weight) for weight in self.model.parameters())
+        states = sum(held(state) for state in self.optimizer.state_tensors().values())
+        return most + weights + states + self.buckets, seconds
+
+    def backward(self) -> None:
+        """The passes of a step."""
+        for place in range(self.stage.accumulate):
+            with self.engine.accumulating(last=place == self.stage.accumulate - 1):
+                losses = self.engine.losses(self.batch)
+                self.engine.backward(torch.stack([loss.sum() for loss in losses.values()]).sum())
+
+    def timed_backward(self) -> float:
+        """Seconds of each pass of a step."""
+        started = time.monotonic()
+        self.backward()
+        if self.accelerator.device.type == "cuda":
             torch.cuda.synchronize()
-    started = time.monotonic()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        peak = float(torch.cuda.max_memory_allocated())
-    else:
-        peak += sum(weight.nbytes for weight in model.parameters())
-        peak += sum(state.nbytes for state in optimizer.state_tensors().values())
-    seconds = (time.monotonic() - started) / stage.accumulate
-    return peak, seconds
+        return (time.monotonic() - started) / self.stage.accumulate
 
 
-def most_allocated(step: Callable[[], None], model: nn.Module, device: torch.device) -> float:
-    """The most that a step allocates at once on a processor; a GPU's allocator knows it by itself."""
-    if device.type == "cuda":
-        step()
-        return 0.0
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        step()
-    assert profiled.profiler is not None
-    now = most = 0
-    for event in profiled.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            most = max(most, now)
-    return float(most)
+def held(tensor: Tensor) -> int:
+    """Bytes that this process holds of a tensor."""
+    return tensor.to_local().nbytes if isinstance(tensor, DTensor) else tensor.nbytes
 
 
-def with_random_weights(model: nn.Module) -> None:
-    """Numbers for a model on the ``meta`` device, one tensor at a time; published ones are in bf16, so are these."""
+def give_random_weights(model: nn.Module) -> None:
+    """Numbers of bf16, as most published models have, for all tensors of a model on the ``meta`` device."""
     done: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
@@ -139,18 +163,17 @@ def with_random_weights(model: nn.Module) -> None:
                 done[id(weight)] = nn.Parameter(made.to(weight.dtype))
             setattr(module, name, done[id(weight)])
         for name, buffer in list(module.named_buffers(recurse=False)):
-            made = torch.arange(buffer.numel()).view(buffer.shape) if "ids" in name else torch.rand(buffer.shape)
-            module.register_buffer(name, made.to(buffer.dtype), persistent=name in module.state_dict())
+            counted = torch.arange(buffer.numel(), dtype=torch.float).view(buffer.shape)
+            # Places are counted; frequencies of rotary positions are below 1.
+            setattr(module, name, (counted / (buffer.numel() if buffer.is_floating_point() else 1)).to(buffer.dtype))
 
 
 def random_batch(model: TuwenForConditionalGeneration, shape: BatchShape) -> Batch:
     """Rows of one sample each; pictures stand where they come first."""
-    rows, length = max(1, shape.rows), max(1, shape.length)
-    config, pixels = model.config, torch.randn(shape.tiles, 3, shape.height, shape.width)
-    places = config.num_image_tokens(Grid(shape.tiles, shape.height, shape.width))
-    ids, labels = torch.full((rows, length), config.image_token_id + 1), torch.full((rows, length), -100)
-    ids.view(-1)[:places] = config.image_token_id
-    labels.view(-1)[-shape.answers :] = 1
+    rows, length, image = max(1, shape.rows), max(1, shape.length), model.config.image_token_id
+    ids, labels = torch.full((rows, length), image + 1), torch.full((rows, length), -100)
+    ids.view(-1)[: model.config.num_image_tokens(Grid(shape.tiles, shape.height, shape.width))] = image
+    labels.view(-1)[rows * length - shape.answers :] = 1
     regions = torch.arange(shape.regions)
     return Batch(
         input_ids=ids,
@@ -162,7 +185,7 @@ def random_batch(model: TuwenForConditionalGeneration, shape: BatchShape) -> Bat
         trained=(labels >= 0).sum(dim=1),
         names=["sample"] * rows,
         tasks=["task"] * rows,
-        pixel_values=pixels,
+        pixel_values=torch.randn(shape.tiles, 3, shape.height, shape.width),
         region_places=regions,
         region_tokens=torch.zeros_like(regions),
         region_weights=torch.ones(shape.regions),

@@ -90,15 +90,12 @@ def messages_of(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def sample_of(record: dict[str, Any]) -> Sample:
     """A record in Tuwen's form, its picture a file's name."""
-    messages = tuple(
-        Message(
-            turn["role"], tuple(Image() if part["type"] == "image" else Text(part["text"]) for part in turn["content"])
-        )
-        for turn in messages_of(record)
-    )
-    return Sample(
-        id=record["id"], messages=messages, images=tuple(Path(name) for name in [record.get("image")] if name)
-    )
+    messages = []
+    for turn in messages_of(record):
+        parts = [Image() if part["type"] == "image" else Text(part["text"]) for part in turn["content"]]
+        messages.append(Message(turn["role"], tuple(parts)))
+    images = (Path(record["image"]),) if "image" in record else ()
+    return Sample(id=record["id"], messages=tuple(messages), images=images)
 
 
 def _render(record: dict[str, Any], processor: TuwenProcessor) -> list[int]:

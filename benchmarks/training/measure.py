@@ -130,7 +130,7 @@ def amounts_of(groups: Iterable[Sequence[Sample]], processor: TuwenProcessor) ->
             answers=sum(label >= 0 for one in sequences for label in one.labels),
             tokens=sum(len(segment.input_ids) for segment in segments),
             squares=sum(length**2 for length in lengths) - (len(lengths) - 1) * shared**2,
-            tiles=len(group[0].images) if shared or len(group) == 1 else sum(len(one.images) for one in group),
+            tiles=len(group[0].images),
         )
     return total
 

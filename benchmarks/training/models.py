@@ -19,7 +19,8 @@ from tuwen.models.recipe import ModelRecipe
 from tuwen.train.policies import ModulePolicy
 from tuwen.train.recipe import find_recipe, read_recipe
 
-VOCABULARY = 1000
+# Of the model, and before control tokens of the tokenizer.
+VOCABULARY, ENTRIES = 1000, 980
 # An encoder has a tenth of the language model's parameters here, a twentieth where ViT-L stands before 7 B.
 SMALL: dict[str, Any] = {
     "vision": {
@@ -44,11 +45,12 @@ SMALL: dict[str, Any] = {
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "intermediate_size": 704,
+            "vocab_size": VOCABULARY,
             "tie_word_embeddings": True,
         }
     },
     "image_policy": {"type": "square", "size": 128},
-    "tokenizer": {"train": {"vocab_size": VOCABULARY}},
+    "tokenizer": {"train": {"vocab_size": ENTRIES}},
     "template": "plain",
 }
 RECIPE_7B = "llava-chinese-clip/finetune"
@@ -94,7 +96,7 @@ def find_size(name: str, *, dry_run: bool = False) -> Size:
         language = {**language, **DRY_LANGUAGE, **DRY_HEADS}
         model["image_policy"]["size"] = vision["image_size"]
     model |= {"vision": {"config": vision}, "language": {"config": language}}
-    model["tokenizer"] = {"train": {"vocab_size": VOCABULARY}}
+    model["tokenizer"] = {"train": {"vocab_size": ENTRIES}}
     return Size(model, dict(recipe.stages[0].modules))
 
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from tests.conftest import TOY
 from tuwen.chat.messages import Image, Message
+from tuwen.chat.templates import TEMPLATES
 from tuwen.checkpoints.build import absent_parts, build_model, plan_model, plan_processor
 from tuwen.checkpoints.folder import save_model
 from tuwen.checkpoints.opening import in_our_names, open_model, read_folder, read_parts
@@ -184,6 +185,16 @@ def test_new_rows_and_types_of_parts(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in built.parameters()} == {torch.float32}
     alike, _ = recipe_like("belle-vl", tmp_path)
     assert {tensor.dtype for tensor in build_model(alike).model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("template", TEMPLATES.names())
+def test_a_new_tokenizer_has_all_that_a_template_writes(template: str) -> None:
+    recipe = parse_config(ModelRecipe, {**TOY["model"], "template": template}, "model")
+    built = build_model(recipe, ["What is in the picture? 图里有什么?"])
+    entries = built.model.get_input_embeddings().weight.shape[0]
+    assert len(built.processor.tokenizer) == entries <= plan_model(recipe).config.text_config.vocab_size
+    rendered = built.processor.encode([Message.of("user", Image(), "a")], [PIL.Image.new("RGB", (9, 9))]).rendered
+    assert [stop - start for start, stop in rendered.image_spans] == [built.processor.tokens_per_tile]
 
 
 def test_a_model_may_start_from_the_weights_of_another(tmp_path: Path) -> None:

@@ -718,7 +718,7 @@ REFUSED = {
         "rejected: worse answers are read in the formats tuwen, swift, sharegpt and preference",
     ),
     "a ranked answer of the user": (
-        {"conversations": OTHER_TURNS[:1], **{key: OTHER_TURNS[0] for key in ("chosen", "rejected")}},
+        {"conversations": OTHER_TURNS[:1], **dict.fromkeys(("chosen", "rejected"), OTHER_TURNS[0])},
         "rejected: expected a text of the assistant",
     ),
     "a ranked answer without a better one": (

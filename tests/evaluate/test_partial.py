@@ -82,3 +82,13 @@ def test_ids_that_are_there_twice_are_counted() -> None:
         by_id(rows, "question")
     assert str(caught.value) == "line 3: question a is there twice, and 4 others (b, e, i, j)"
     assert by_id(rows[:3], "question") == {"a": 0, "b": 1, "c": 2}
+
+
+@golden
+def test_ids_are_shown_as_they_are(tmp_path: Path) -> None:
+    data = GOLDEN / "docvqa"
+    whole = BENCHMARKS.get("docvqa")(data).read_predictions([data])
+    path = own([*whole, Prediction("[/bold] [red]", "x")], tmp_path)
+    said = run_cli("score", "docvqa", "--data", data, "--predictions", path, "--partial")
+    assert said.returncode == 0, said.stderr
+    assert "1 predictions for no item ([/bold] [red])" in said.stdout

@@ -142,9 +142,18 @@ def test_a_window_is_kept_within_each_conversation(kind: str) -> None:
 def test_attention_that_would_not_keep_the_window_is_refused(kind: str, attention: str) -> None:
     model = language_model(kind, attention, **WINDOWED[kind])
     layout = lay_out(TWO)
-    with pytest.raises(TuwenError, match=f"attention {attention}: {kind} sees 5 tokens .* auto or a max_length of 5"):
+    with pytest.raises(
+        TuwenError, match=f"attention {attention}: cannot keep {kind}'s window of 5 .* a max_length of 5"
+    ):
         packed_mask(layout.segments, layout.parents, model.config)
     check(model, lay_out([[Item(5), Item(2, (3, 1)), Item(4)]]))
+
+
+def test_chunks_that_packed_rows_cannot_have_are_refused() -> None:
+    model = language_model("llama4_text", attention_chunk_size=5)
+    layout = lay_out(TWO)
+    with pytest.raises(TuwenError, match="llama4_text sees text in chunks; packed rows need a max_length of 5"):
+        packed_mask(layout.segments, layout.parents, model.config)
 
 
 def test_attention_without_a_form_for_packed_rows_is_refused() -> None:

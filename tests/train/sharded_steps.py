@@ -14,10 +14,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tests.models.compositions import compose
 from tests.train.stages import backward, stage_of
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.ema import MovingAverage
-from tuwen.train.groups import make_groups
-from tuwen.train.lora import add_lora
-from tuwen.train.optimizer import GroupedOptimizer
+from tuwen.train.modules.ema import MovingAverage
+from tuwen.train.modules.groups import make_groups
+from tuwen.train.modules.lora import add_lora
+from tuwen.train.modules.optimizer import GroupedOptimizer
 
 
 def whole(tensor: Tensor) -> Tensor:

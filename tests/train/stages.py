@@ -10,7 +10,7 @@ from tests.models.compositions import IMAGE_TOKEN_ID
 from tuwen.config import parse_config
 from tuwen.models.encoders.base import patch_grid
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.groups import Group
+from tuwen.train.modules.groups import Group
 from tuwen.train.stage import Stage
 
 

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tuwen.config import TuwenError
-from tuwen.train.checkpoint import Checkpoint, SavedCheckpoint, base_digest, open_checkpoint
-from tuwen.train.checkpoint_store import Checkpoints
-from tuwen.train.files import TYPE_NAMES, FileLayer
+from tuwen.train.keeping.checkpoint import Checkpoint, SavedCheckpoint, base_digest, open_checkpoint
+from tuwen.train.keeping.checkpoint_store import Checkpoints
+from tuwen.train.keeping.files import TYPE_NAMES, FileLayer
 
 STAGES = ("pretrain", "align")
 
@@ -217,8 +217,8 @@ KILLED_RUN = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from tuwen.train.checkpoint import Checkpoint
-from tuwen.train.checkpoint_store import Checkpoints
+from tuwen.train.keeping.checkpoint import Checkpoint
+from tuwen.train.keeping.checkpoint_store import Checkpoints
 
 folder, draw = Path(sys.argv[1]), random.Random(5)
 

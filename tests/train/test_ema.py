@@ -15,9 +15,9 @@ from tests.models.compositions import compose
 from tests.train.stages import backward, stage_of
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.ema import MovingAverage
-from tuwen.train.groups import Group, make_groups
-from tuwen.train.optimizer import GroupedOptimizer
+from tuwen.train.modules.ema import MovingAverage
+from tuwen.train.modules.groups import Group, make_groups
+from tuwen.train.modules.optimizer import GroupedOptimizer
 from tuwen.train.stage import Stage
 
 STAGE = stage_of({"connector": {"mode": "full"}, "language": {"mode": "embeddings"}})

@@ -14,9 +14,9 @@ from tests.models.compositions import ENCODER_CONFIGS, LANGUAGE_CONFIGS, compose
 from tests.train.stages import backward, batch, disturb, gradients, stage_of
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.gradient_checkpointing import set_gradient_checkpointing
-from tuwen.train.groups import Group, make_groups
-from tuwen.train.lora import add_lora
+from tuwen.train.modules.gradient_checkpointing import set_gradient_checkpointing
+from tuwen.train.modules.groups import Group, make_groups
+from tuwen.train.modules.lora import add_lora
 from tuwen.train.policies import ModuleName
 
 ON = {"gradient_checkpointing": True}

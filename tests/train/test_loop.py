@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.conftest import TOY, refused, run_cli
 from tests.models.compositions import compose
 from tuwen.config import parse_config
-from tuwen.train.optimizer import make_groups, schedule_factor
+from tuwen.train.modules.optimizer import make_groups, schedule_factor
 from tuwen.train.policies import Schedule
 from tuwen.train.stage import Stage
 

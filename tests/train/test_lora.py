@@ -22,9 +22,9 @@ from tuwen.checkpoints.adapters import fold, read_adapter
 from tuwen.checkpoints.weights import WeightFiles
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.groups import make_groups
-from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapter
-from tuwen.train.new_rows import EmbeddingWithNewRows
+from tuwen.train.modules.groups import make_groups
+from tuwen.train.modules.lora import add_lora, fold_lora, merged_state_dict, save_adapter
+from tuwen.train.modules.new_rows import EmbeddingWithNewRows
 
 LORA: dict[str, Any] = {"mode": "lora"}
 DORA: dict[str, Any] = {"mode": "lora", "lora": {"type": "dora", "rank": 4}}

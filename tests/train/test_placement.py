@@ -16,11 +16,11 @@ from tests.models.compositions import ENCODER_CONFIGS, LANGUAGE_CONFIGS, compose
 from tests.train.stages import backward, batch, disturb, gradients, logits, stage_of
 from tuwen.config import MissingExtraError, TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.groups import Group, make_groups
-from tuwen.train.lora import add_lora, fold_lora, merged_state_dict, save_adapter
-from tuwen.train.nf4 import is_packed, numbers
-from tuwen.train.optimizer import GroupedOptimizer
-from tuwen.train.placement import Precision, held_in, place_weights, weight_types
+from tuwen.train.modules.groups import Group, make_groups
+from tuwen.train.modules.lora import add_lora, fold_lora, merged_state_dict, save_adapter
+from tuwen.train.modules.nf4 import is_packed, numbers
+from tuwen.train.modules.optimizer import GroupedOptimizer
+from tuwen.train.modules.placement import Precision, held_in, place_weights, weight_types
 
 FROZEN = {"mode": "frozen"}
 FULL = {"mode": "full"}

@@ -21,9 +21,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import refused
 from tests.data import corpora
-from tuwen.checkpoints.build import plan_model
+from tuwen.chat.messages import Image
+from tuwen.checkpoints.build import build_model, plan_model
 from tuwen.checkpoints.weights import WeightFiles
-from tuwen.config import parse_config
+from tuwen.config import TuwenError, parse_config
+from tuwen.data.dataset import open_data
 from tuwen.data.formats.base import FORMATS
 from tuwen.data.source import SOURCES
 from tuwen.models.connectors.base import parse_connector
@@ -141,12 +143,16 @@ def test_the_four_systems_are_planned_without_anything_there(tmp_path: Path) -> 
             assert trained["language"] == {"lora": 62_341_120}
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    lines = [["train", "llava-1.5/pretrain", "model.vision.planned=null", "--plan"]]
-    with pytest.raises(AssertionError, match="model.vision.path: weights/clip-vit-large-patch14-336: not found"):
-        run_lines(lines, tmp_path)
-    with pytest.raises(AssertionError, match="model.weights: runs/llava-1.5-pretrain/model: not found; train what"):
-        run_lines([["build", find_recipe("llava-1.5/finetune"), "out"]], tmp_path)
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = read_recipe(find_recipe("llava-1.5/pretrain"), ["model.vision.planned=null"]).model
+    assert isinstance(recipe, ModelRecipe)
+    with pytest.raises(TuwenError, match="model.vision.path: weights/clip-vit-large-patch14-336: not found"):
+        plan_model(recipe)
+    recipe = read_recipe(find_recipe("llava-1.5/finetune"), []).model
+    assert isinstance(recipe, ModelRecipe)
+    with pytest.raises(TuwenError, match="model.weights: runs/llava-1.5-pretrain/model: not found; train what"):
+        build_model(recipe)
 
 
 def caption_tar(path: Path, *captions: str) -> None:
@@ -186,6 +192,20 @@ def llava_pretrain(data: Path) -> None:
     llava_json(folder / "blip_laion_cc_sbu_558k_zh.json", folder / "images", *chinese)
     shutil.make_archive(str(folder / "images"), "zip", folder / "images")
     shutil.rmtree(folder / "images")
+
+
+def test_a_caption_without_a_prompt_is_a_picture_and_its_caption(tmp_path: Path) -> None:
+    llava_pretrain(tmp_path)
+    folder = tmp_path / "llava-pretrain"
+    (source,) = read_recipe(find_recipe("llava-1.5/pretrain"), []).sources
+    dataset = open_data(
+        folder / "blip_laion_cc_sbu_558k.json",
+        format=source["format"],
+        images=folder / "images.zip",
+        options=source["options"],
+    )
+    assert [sample.messages[0].parts for sample in dataset] == [(Image(),), (Image(),)]
+    assert next(iter(dataset)).messages[1].text == "a red square"
 
 
 def belle_data(data: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuwen.train.rng import random_states, restore_random
+from tuwen.train.keeping.rng import random_states, restore_random
 
 
 def draw(count: int) -> list[float]:

@@ -33,12 +33,12 @@ from tuwen.data.media import fetch
 from tuwen.data.sample import Sample
 from tuwen.infer.vlm import VLM
 from tuwen.train.engines.base import start_engine
-from tuwen.train.generations import ModelInTraining, prompt_of
-from tuwen.train.held_out import HeldOut, open_held_out
 from tuwen.train.losses import TrainedModel
+from tuwen.train.measuring.generations import ModelInTraining, prompt_of
+from tuwen.train.measuring.held_out import HeldOut, open_held_out
+from tuwen.train.measuring.validation import HeldOutLoss, undisturbed
 from tuwen.train.recipe import Recipe
 from tuwen.train.settings import Distribution
-from tuwen.train.validation import HeldOutLoss, undisturbed
 
 HELD_OUT: dict[str, Any] = {
     "sources": [{"type": "synth", "size": 64, "suites": {"shapes": 1, "text": 1}}],

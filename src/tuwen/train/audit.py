@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from rich.console import Console
 
 from tuwen.config import TuwenError
-from tuwen.train.optimizer import Group
+from tuwen.train.modules.optimizer import Group
 from tuwen.train.stage import Stage
 
 

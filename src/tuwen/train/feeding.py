@@ -77,7 +77,7 @@ def _on_disk(mixture: Mixture, stage: Stage, processor: TuwenProcessor) -> list[
                 f"stages.{stage.name}.sequences: sources.{place} is drawn as it is needed and has no epochs; "
                 "draw it to disk with `tuwen data synth`, or say groups in place of sequences"
             )
-        source.measure(processor)
+        source.measure(processor, pairs="preference" in stage.wanted)
         found.append(source)
     return found
 

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from tuwen.data.collator import Batch
 from tuwen.train.audit import GradientAudit
-from tuwen.train.ema import MovingAverage
 from tuwen.train.engines.base import Engine
 from tuwen.train.guards import StepGuard, out_of_memory
 from tuwen.train.metrics import MetricsLog, StepFigures
-from tuwen.train.optimizer import Group
+from tuwen.train.modules.ema import MovingAverage
+from tuwen.train.modules.optimizer import Group
+from tuwen.train.preference import PreferenceObjective, pair_sums
 from tuwen.train.processes import Processes
 from tuwen.train.progress import RunDisplay
 from tuwen.train.stage import ObjectiveName, Stage
@@ -54,6 +55,7 @@ class StageLoop:
         log: where each step's figures go.
         display: what people see.
         guard: judges each step.
+        preference: compares answers, where the stage does.
         average: of the trained weights, kept up to date where there is one.
         utilisation: counts operations, where it is known what the device could do.
         factors: how much each task counts in the next step.
@@ -70,6 +72,7 @@ class StageLoop:
         log: MetricsLog,
         display: RunDisplay,
         guard: StepGuard,
+        preference: PreferenceObjective | None = None,
         average: MovingAverage | None = None,
         utilisation: Utilisation | None = None,
         factors: Callable[[], Mapping[str, float]] = dict,
@@ -81,7 +84,7 @@ class StageLoop:
         self.accelerator, self.log, self.display, self.guard = accelerator, log, display, guard
         self.processes = Processes(accelerator)
         self._factors, self._wishes, self._average = factors, wishes, average
-        self._utilisation = utilisation
+        self._utilisation, self._preference = utilisation, preference
         self._audit = GradientAudit(groups, stage, accelerator, display.console)
 
     def run(
@@ -150,14 +153,19 @@ class StageLoop:
 
     def _backward(self, number: int, batches: Sequence[Batch], coefficients: Sequence[Tensor]) -> dict[str, float]:
         """Gradients of the step's loss, and this process's part of its figures."""
-        regions = self.processes.add_up({"regions": sum(float(batch.region_weights.sum()) for batch in batches)})
+        regions = sum(float(batch.region_weights.sum()) for batch in batches)
+        totals = self.processes.add_up({"regions": regions, "pairs": float(sum(len(batch.pairs) for batch in batches))})
         figures: dict[str, float] = dict.fromkeys(self.stage.wanted, 0.0)
-        losses = []
+        losses, compared = [], []
         for place, (batch, coefficients_S) in enumerate(zip(batches, coefficients, strict=True)):
             try:
+                reference_S = self._preference.reference_losses(batch) if self._preference is not None else None
                 with self.engine.accumulating(last=place == len(batches) - 1):
-                    sums = self.engine.losses(batch)
-                    parts = self._weighted(sums, coefficients_S, regions["regions"])
+                    sums: dict[ObjectiveName, Tensor] = dict(self.engine.losses(batch).items())
+                    if self._preference is not None:
+                        compared.append(self._preference.compare(sums["answers"], reference_S, batch))
+                        sums["preference"] = compared[-1].losses_P
+                    parts = self._weighted(sums, coefficients_S, totals)
                     self.engine.backward(sum(parts.values(), torch.zeros((), device=self.accelerator.device)))
             except torch.OutOfMemoryError:
                 raise out_of_memory(f"stages.{self.stage.name}", number, batch) from None
@@ -167,13 +175,14 @@ class StageLoop:
         self._audit.check(sum(batch.pictures for batch in batches))
         for task, (loss, tokens) in task_sums(batches, losses).items():
             figures[f"loss of {task}"], figures[f"tokens of {task}"] = loss, tokens
-        return figures
+        return figures | {name: total / max(1.0, totals["pairs"]) for name, total in pair_sums(compared).items()}
 
     def _weighted(
-        self, sums: Mapping[ObjectiveName, Tensor], coefficients_S: Tensor, regions: float
+        self, sums: Mapping[ObjectiveName, Tensor], coefficients_S: Tensor, totals: Mapping[str, float]
     ) -> dict[ObjectiveName, Tensor]:
         scale: dict[ObjectiveName, Tensor | float] = {
             "answers": coefficients_S.to(self.accelerator.device),
-            "regions": 1 / max(regions, 1e-6),
+            "regions": 1 / max(totals["regions"], 1e-6),
+            "preference": 1 / max(totals["pairs"], 1.0),
         }
-        return {name: self.stage.objectives[name] * (value * scale[name]).sum() for name, value in sums.items()}
+        return {name: self.stage.objectives[name] * (sums[name] * scale[name]).sum() for name in self.stage.wanted}

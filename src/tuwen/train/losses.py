@@ -18,7 +18,7 @@ from tuwen.chat.renderer import IGNORE_INDEX
 from tuwen.data.collator import Batch
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.packing import packed_mask
-from tuwen.train.stage import ObjectiveName
+from tuwen.train.stage import SumName
 
 # Logits that are held at once, in numbers: 256 MiB in fp32.
 MOST_LOGITS = 2**26
@@ -81,7 +81,7 @@ def regions(model: TuwenForConditionalGeneration, batch: Batch, image_tokens_PTH
     return losses.sum(dim=0, keepdim=True)
 
 
-OBJECTIVES: dict[ObjectiveName, Callable[[TuwenForConditionalGeneration, Batch, Tensor], Tensor]] = {
+OBJECTIVES: dict[SumName, Callable[[TuwenForConditionalGeneration, Batch, Tensor], Tensor]] = {
     "answers": answers,
     "regions": regions,
 }
@@ -98,11 +98,11 @@ class TrainedModel(nn.Module):
         objectives: losses that are wanted.
     """
 
-    def __init__(self, model: TuwenForConditionalGeneration, objectives: list[ObjectiveName]) -> None:
+    def __init__(self, model: TuwenForConditionalGeneration, objectives: list[SumName]) -> None:
         super().__init__()
         self.model, self.objectives = model, objectives
 
-    def forward(self, batch: Batch) -> dict[ObjectiveName, Tensor]:
+    def forward(self, batch: Batch) -> dict[SumName, Tensor]:
         """Sums of each objective: ``answers`` of each sample [S], ``regions`` of all pictures [1]."""
         pixels = batch.pixel_values
         if not batch.pictures:

@@ -14,10 +14,13 @@ import torch
 from accelerate import Accelerator
 
 from tuwen.data.collator import Batch
-from tuwen.train.tracked_samples import TrackedSamples
+from tuwen.train.measuring.tracked_samples import TrackedSamples
 from tuwen.train.utilisation import Utilisation
 
 METRICS, VALIDATION, SAMPLES = "metrics.jsonl", "validation.jsonl", "samples.jsonl"
+LOSSES = ("answers", "regions", "preference")
+# Means over pairs of a better and a worse answer.
+OF_PAIRS = ("margin", "preferred", "chosen reward", "rejected reward")
 _LOSS, _TOKENS = "loss of ", "tokens of "
 
 
@@ -57,7 +60,7 @@ class StepFigures:
             if name.startswith(_LOSS)
         }
         return {
-            **{name: totals[name] for name in ("answers", "regions") if name in totals},
+            **{name: totals[name] for name in (*LOSSES, *OF_PAIRS) if name in totals},
             "tokens/s": totals["answer tokens"] / seconds,
             "images/s": totals["tiles"] / seconds,
             "data wait": totals["waited"] / totals["processes"] / seconds,
@@ -103,6 +106,7 @@ class MetricsLog:
         """Add what was measured on other data: ``loss``, ``tasks``, and what each task counts under ``weights``."""
         self.add(VALIDATION, {"stage": stage, "step": step, **record})
         curves = {f"validation/{name}": loss for name, loss in record["tasks"].items()}
+        curves |= {f"validation/{name}": record[name] for name in (*LOSSES, *OF_PAIRS) if name in record}
         curves |= {f"weight/{name}": weight for name, weight in record.get("weights", {}).items()}
         self._accelerator.log({"validation": record["loss"], **curves}, step=self._done_before + step)
 

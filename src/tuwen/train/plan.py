@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -14,9 +14,9 @@ from tuwen.config import TuwenError, first_line
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.train.feeding import check_mixture
-from tuwen.train.groups import Group, named_module_parameters
-from tuwen.train.nf4 import numbers
-from tuwen.train.placement import held_in, weight_types
+from tuwen.train.modules.groups import Group, named_module_parameters
+from tuwen.train.modules.nf4 import numbers
+from tuwen.train.modules.placement import held_in, weight_types
 from tuwen.train.planning.amounts import Amounts, Assumed, amounts_assumed, amounts_of_data
 from tuwen.train.planning.devices import DEVICES, find_device
 from tuwen.train.planning.flops import StepFlops, count_flops
@@ -297,9 +297,11 @@ def describe_groups(
         types: what each weight will be held in, from ``weight_types``; what it is held in unless said.
     """
     title = f"stage {stage.name}: {stage.duration}, {stage.batch} a step"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for heading in ("module", "mode", "parameters", "trained", "rule", "rate", "decay", "dtype"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "trained") else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if heading in ("parameters", "trained") else "left"
+        # In a narrow window what has blanks goes over several lines, so that nothing is cut off.
+        table.add_column(heading, justify=justify, no_wrap=heading not in ("rate", "dtype"))
     for module, parameters in named_module_parameters(model).items():
         mode = stage.modules[module].mode if module in stage.modules else "frozen"
         total = f"{sum(numbers(tensor) for _, tensor in parameters):,}"
@@ -315,7 +317,7 @@ def describe_groups(
             count = f"{sum(tensor.numel() for group in members for tensor in group.tensors):,}"
             rates = [group.learning_rate for group in members]
             span = dict.fromkeys(f"{rate:.1e}" for rate in (min(rates), max(rates)))
-            row = (count, rule, "–".join(span), f"{decay:g}")
+            row = (count, rule, " – ".join(span), f"{decay:g}")
             if place == 0:
                 table.add_row(module, part, total, *row, ", ".join(sorted(held)))
             else:

@@ -66,7 +66,7 @@ class Recipe(StrictConfig):
             if stage.balance is not None and self.validation is None:
                 raise ValueError(f"stages.{place}.balance: it is found out from validation losses; say validation")
         generates = self.validation is not None and self.validation.generate is not None
-        if generates and not any("answers" in stage.wanted for stage in self.stages):
+        if generates and not any("answers" in stage.sums for stage in self.stages):
             raise ValueError("validation.generate: no stage trains answers; give one objectives.answers, or remove it")
         return self
 

@@ -29,16 +29,16 @@ from tuwen.data.loader import StepGroups
 from tuwen.data.source import Mixture, parse_sources
 from tuwen.models.attention import prefer_packed
 from tuwen.models.recipe import ModelRecipe
-from tuwen.train.checkpoint_store import Checkpoints
 from tuwen.train.feeding import check_mixture, stage_feed
-from tuwen.train.held_out import open_held_out
+from tuwen.train.keeping.checkpoint_store import Checkpoints
+from tuwen.train.keeping.resume import AUTO, Start, check_same, find_start, same_steps, stage_folder
 from tuwen.train.looking.run_page import write_run_page
-from tuwen.train.lora import fold_lora
+from tuwen.train.measuring.held_out import open_held_out
 from tuwen.train.metrics import METRICS, MetricsLog
+from tuwen.train.modules.lora import fold_lora
 from tuwen.train.processes import Interruption, Processes
 from tuwen.train.progress import RunDisplay
 from tuwen.train.recipe import Recipe, find_recipe, read_recipe, run_name
-from tuwen.train.resume import AUTO, Start, check_same, find_start, same_steps, stage_folder
 from tuwen.train.run_folder import RunFolder
 from tuwen.train.stage_run import RunParts, StageRun, Stopped
 

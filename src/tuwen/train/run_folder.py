@@ -29,7 +29,7 @@ TAIL = 2**16
 QUIET_SECONDS, QUIET_STEPS = 600, 20
 DEEPEST = 3
 # Of runs whose recipe cannot be read.
-LOSSES = ("answers", "regions", "loss")
+LOSSES = ("answers", "regions", "preference", "loss")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,53 @@ from tuwen.config import StrictConfig
 from tuwen.train.balance import Coba
 from tuwen.train.policies import ModuleName, ModulePolicy, Optimizer, Schedule, Warmup, check_modules
 
-ObjectiveName = Literal["answers", "regions"]
+# What a forward pass gives sums of, and what is made of them.
+SumName = Literal["answers", "regions"]
+ObjectiveName = Literal[SumName, "preference"]
+PreferenceType = Literal["dpo", "dpo_norm", "ipo", "simpo"]
+USUAL_BETA: dict[PreferenceType, float] = {"dpo": 0.1, "dpo_norm": 5.0, "ipo": 0.1, "simpo": 2.0}
+
+
+class Preference(StrictConfig):
+    """How better answers are preferred to worse ones.
+
+    Attributes:
+        type: ``dpo`` (arXiv 2305.18290); ``dpo_norm``, the same with log-probabilities divided by the answer's tokens
+            (as Tülu 3 has it, arXiv 2411.15124); ``ipo`` (arXiv 2310.12036), divided likewise; ``simpo`` (arXiv
+            2405.14734), divided likewise and without a reference.
+        beta: how dear it is to leave the reference, or for ``simpo`` how much log-probability counts; 0.1 for ``dpo``
+            and ``ipo``, 5 for ``dpo_norm`` and 2 for ``simpo`` unless said.
+        margin: γ of ``simpo``: by how much the better answer's reward shall exceed the worse one's.
+        label_smoothing: for ``dpo`` and ``dpo_norm``: the share of pairs that are taken to be the wrong way round.
+    """
+
+    type: PreferenceType = "dpo"
+    beta: float | None = Field(default=None, gt=0)
+    margin: float = Field(default=1.0, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+
+    @property
+    def strength(self) -> float:
+        """β."""
+        return USUAL_BETA[self.type] if self.beta is None else self.beta
+
+    @property
+    def by_token(self) -> bool:
+        """Whether log-probabilities are divided by the number of an answer's tokens."""
+        return self.type != "dpo"
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether it compares with the model as it was before."""
+        return self.type != "simpo"
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Preference:
+        if self.margin != 1.0 and self.type != "simpo":
+            raise ValueError(f"margin has no effect with type {self.type}; remove it, or set type to simpo")
+        if self.label_smoothing and self.type not in ("dpo", "dpo_norm"):
+            raise ValueError(f"label_smoothing has no effect with type {self.type}; remove it, or set type to dpo")
+        return self
 
 
 class Stage(StrictConfig):
@@ -32,7 +78,9 @@ class Stage(StrictConfig):
         schedule: of the learning rates.
         warmup: steps over which the rates rise from 0, or below 1 this part of the stage.
         objectives: weights of the losses: ``answers`` (the assistant's tokens) and ``regions`` (each picture token
-            names what is at its place; needs regions in the data and a connector that keeps the grid).
+            names what is at its place; needs regions in the data and a connector that keeps the grid), and
+            ``preference`` (better answers rather than worse ones; needs data with rejected answers).
+        preference: which loss ``preference`` is.
         clip: largest norm of the gradient; 0 for no limit.
         ema: decay of a moving average of the trained weights, e.g. 0.999, which is measured and saved in their place.
         max_length: tokens of a packed row at most; as the longest group unless said.
@@ -59,6 +107,7 @@ class Stage(StrictConfig):
     schedule: Schedule = Schedule()
     warmup: Warmup = 0
     objectives: dict[ObjectiveName, float] = {"answers": 1.0}
+    preference: Preference = Preference()
     clip: float = Field(default=1.0, ge=0)
     ema: float | None = Field(default=None, gt=0, lt=1)
     max_length: int | None = Field(default=None, ge=8)
@@ -91,10 +140,22 @@ class Stage(StrictConfig):
             raise ValueError("balance has an effect on answers with weighting task only; say so, or remove it")
         return self
 
+    @model_validator(mode="after")
+    def _has_pairs(self) -> Stage:
+        if self.preference != Preference() and "preference" not in self.wanted:
+            raise ValueError("preference has no effect; give objectives.preference a weight, or remove it")
+        return self
+
     @property
     def wanted(self) -> list[ObjectiveName]:
         """Objectives with a weight."""
         return [name for name, weight in self.objectives.items() if weight > 0]
+
+    @property
+    def sums(self) -> list[SumName]:
+        """What the objectives are made of: answers are read where they are compared, too."""
+        made_of: dict[ObjectiveName, SumName] = {"answers": "answers", "preference": "answers", "regions": "regions"}
+        return list(dict.fromkeys(made_of[name] for name in self.wanted))
 
     @property
     def exponent(self) -> float:

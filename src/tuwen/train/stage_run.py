@@ -19,29 +19,29 @@ from tuwen.data.bad_samples import BadSampleLog
 from tuwen.data.collator import Batch, Collator
 from tuwen.data.loader import StepGroups, noted, step_batches
 from tuwen.models.attention import check_packed
-from tuwen.train.checkpoint import Checkpoint, SavedCheckpoint, base_digest, open_checkpoint
-from tuwen.train.checkpoint_store import Checkpoints
-from tuwen.train.ema import MovingAverage
 from tuwen.train.engines.base import start_engine
-from tuwen.train.gradient_checkpointing import set_gradient_checkpointing
 from tuwen.train.guards import RollBack, StepGuard
-from tuwen.train.held_out import HeldOut
+from tuwen.train.keeping.checkpoint import Checkpoint, SavedCheckpoint, base_digest, open_checkpoint
+from tuwen.train.keeping.checkpoint_store import Checkpoints
+from tuwen.train.keeping.rng import random_states, restore_random
+from tuwen.train.keeping.saving import gathered_model, save_trained
 from tuwen.train.loop import SAVE, STOP, Position, StageLoop
-from tuwen.train.lora import add_lora
 from tuwen.train.losses import TrainedModel
+from tuwen.train.measuring.held_out import HeldOut
+from tuwen.train.measuring.validation import StageValidation
 from tuwen.train.metrics import MetricsLog
-from tuwen.train.optimizer import GroupedOptimizer, make_groups
-from tuwen.train.placement import DTYPES, place_weights
+from tuwen.train.modules.ema import MovingAverage
+from tuwen.train.modules.gradient_checkpointing import set_gradient_checkpointing
+from tuwen.train.modules.lora import add_lora
+from tuwen.train.modules.optimizer import GroupedOptimizer, make_groups
+from tuwen.train.modules.placement import DTYPES, place_weights
 from tuwen.train.plan import describe_groups
 from tuwen.train.preference import PreferenceObjective
 from tuwen.train.processes import Interruption, Processes
 from tuwen.train.progress import RunDisplay
 from tuwen.train.recipe import Recipe
-from tuwen.train.rng import random_states, restore_random
-from tuwen.train.saving import gathered_model, save_trained
 from tuwen.train.stage import Stage
 from tuwen.train.utilisation import find_utilisation
-from tuwen.train.validation import StageValidation
 
 
 class Stopped(Exception):

@@ -35,7 +35,7 @@ def sample_coefficients(
     exponent = stage.exponent
     own: defaultdict[str, float] = defaultdict(float)
     for batch in batches:
-        for task, trained in zip(batch.tasks, batch.trained.tolist(), strict=True):
+        for task, trained in zip(batch.tasks, batch.learnt.tolist(), strict=True):
             own[_key(task, stage)] += float(trained) ** (1 + exponent) if trained else 0.0
     totals = {name: total for name, total in add_up(own).items() if total > 0}
     shares = {name: (factors or {}).get(name, 1.0) for name in totals}
@@ -45,7 +45,7 @@ def sample_coefficients(
         torch.tensor(
             [
                 float(trained) ** exponent * scale[_key(task, stage)] if trained else 0.0
-                for task, trained in zip(batch.tasks, batch.trained.tolist(), strict=True)
+                for task, trained in zip(batch.tasks, batch.learnt.tolist(), strict=True)
             ],
             dtype=torch.float32,
         )
@@ -67,7 +67,7 @@ def task_sums(batches: Sequence[Batch], losses: Sequence[Tensor]) -> dict[str, t
     """
     found: dict[str, tuple[float, float]] = {}
     for batch, sums_S in zip(batches, losses, strict=True):
-        for task, trained, loss in zip(batch.tasks, batch.trained.tolist(), sums_S.tolist(), strict=True):
+        for task, trained, loss in zip(batch.tasks, batch.learnt.tolist(), sums_S.tolist(), strict=True):
             if trained:
                 total, tokens = found.get(task, (0.0, 0.0))
                 found[task] = (total + loss, tokens + trained)

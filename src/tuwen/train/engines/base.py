@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tuwen.config import Registry
 from tuwen.data.collator import Batch
 from tuwen.train.losses import TrainedModel
-from tuwen.train.optimizer import Group, GroupedOptimizer
+from tuwen.train.modules.optimizer import Group, GroupedOptimizer
 from tuwen.train.settings import Distribution
 from tuwen.train.stage import SumName
 

@@ -19,7 +19,7 @@ from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.train.engines.base import ENGINES, Engine
 from tuwen.train.losses import TrainedModel
-from tuwen.train.nf4 import is_packed
+from tuwen.train.modules.nf4 import is_packed
 from tuwen.train.settings import Distribution
 
 
@@ -37,7 +37,9 @@ class FullyShard(Engine):
         if processes % replicas:
             raise TuwenError(f"distribution.replicas: {processes} processes cannot be split into {replicas} groups")
         if any(is_packed(tensor) for tensor in trained.model.parameters()):
-            raise TuwenError("distribution.type: fsdp cannot split weights in 4 bits; say ddp, or another base than nf4")
+            raise TuwenError(
+                "distribution.type: fsdp cannot split weights in 4 bits; say ddp, or another base than nf4"
+            )
         device = accelerator.device.type
         mesh = (
             init_device_mesh(device, (processes,), mesh_dim_names=("shard",))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tuwen.data.collator import Batch, Collator
-from tuwen.data.collator import Batch, Collator
 from tuwen.data.epochs.mixture import EpochSource, epoch_counts
 from tuwen.data.epochs.packed_steps import PackedSteps
 from tuwen.data.source import Mixture
@@ -117,9 +116,10 @@ def amounts_of_data(
     collator = Collator(
         processor,
         token_grid=config.connector.token_grid(grid) if "regions" in stage.wanted else None,
-        answers="answers" in stage.wanted,
+        answers="answers" in stage.sums,
         max_length=stage.max_length,
         too_long=stage.too_long,
+        pairs="preference" in stage.wanted,
     )
     assert stage.steps is not None, "stage_feed counts them"
     steps = [[collator(groups) for groups in feed(step)] for step in range(min(LOOKED_AT, stage.steps))]
@@ -203,7 +203,7 @@ def amounts_assumed(stage: Stage, config: TuwenConfig, policy: ImagePolicy, assu
     tokens = assumed.tokens or grid.tiles * per_tile + TEXT_TOKENS
     # What is said of tokens is kept to: where a picture is longer, so is its part of it smaller.
     tiles = min(grid.tiles, tokens / per_tile)
-    answers = TRAINED_PART * max(1.0, tokens - tiles * per_tile) if "answers" in stage.wanted else 0.0
+    answers = TRAINED_PART * max(1.0, tokens - tiles * per_tile) if "answers" in stage.sums else 0.0
     regions = tiles * per_tile if "regions" in stage.wanted else 0.0
     length = min(tokens, stage.max_length or tokens)
     if stage.sequences is None:

@@ -94,14 +94,19 @@ def count_flops(model: TuwenForConditionalGeneration, stage: Stage, tile: Grid) 
         # What comes before the head is trained, or else the head is.
         return model.lm_head(torch.empty(1, width, requires_grad=reached or _is_trained(decoder)))
 
+    def count(forward: Callable[[], Tensor]) -> int:
+        # The reference goes the same way, forward alone.
+        return _count(forward) + (_count(torch.no_grad()(forward)) if compares else 0)
+
+    compares = "preference" in stage.wanted and stage.preference.has_reference
     # On no device, attention is made of plain products, none of which is computed twice.
     with torch.device("meta"):
         short = long = 0
-        if "answers" in stage.wanted:
-            short, long = _count(lambda: read(SHORT)), _count(lambda: read(LONG))
+        if "answers" in stage.sums:
+            short, long = count(lambda: read(SHORT)), count(lambda: read(LONG))
         # a · L + c · L²
         square = (long / LONG - short / SHORT) / (LONG - SHORT)
-        return StepFlops(tile=_count(see), token=short / SHORT - square * SHORT, square=square / 2, answer=_count(name))
+        return StepFlops(tile=count(see), token=short / SHORT - square * SHORT, square=square / 2, answer=count(name))
 
 
 def _is_trained(module: nn.Module) -> bool:

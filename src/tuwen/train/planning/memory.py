@@ -15,8 +15,8 @@ from torch import nn
 
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.train.engines.fsdp import blocks_of
-from tuwen.train.groups import Group
-from tuwen.train.placement import BYTES, Precision, weight_types
+from tuwen.train.modules.groups import Group
+from tuwen.train.modules.placement import BYTES, Precision, weight_types
 from tuwen.train.planning.rehearsal import BatchShape, Rehearsal, rehearse
 from tuwen.train.policies import Base
 from tuwen.train.settings import Distribution
@@ -64,6 +64,7 @@ class _Sizes:
         average: of the moving average of weights.
         layer: weights of the largest layer, in the working type.
         layer_trained: numbers that are trained of the layer with most of them.
+        inside: ids of the weights of layers.
         rest: weights outside of layers, in the working type.
         rest_trained: numbers that are trained of those.
         number: bytes of a number in the working type.
@@ -77,6 +78,7 @@ class _Sizes:
     average: float
     layer: float
     layer_trained: int
+    inside: set[int]
     rest: float
     rest_trained: int
     number: int
@@ -87,6 +89,11 @@ class _Sizes:
         """Gradients, in fp32."""
         return 4.0 * self.trained
 
+    @property
+    def layer_added_up(self) -> float:
+        """A layer's gradients whole, and once more in fp32 as they are added up."""
+        return (4.0 + self.number) * self.layer_trained
+
 
 @dataclass(frozen=True, slots=True)
 class _Way:
@@ -95,7 +102,7 @@ class _Way:
     Attributes:
         parts: (sizes, processes that it is split over, all processes) → bytes that each of them holds.
         on_host: parts that ``offload`` puts into the processor's memory.
-        gathers: whether passes work on copies in the working type, and the trained weights are kept apart.
+        gathers: whether passes work on copies in the working type, and gradients are added up layer by layer.
         autocast: whether products are formed in bf16 whatever the weights are in.
     """
 
@@ -124,8 +131,8 @@ def _fully_sharded(sizes: _Sizes, split: int, processes: int) -> dict[str, float
         "average": sizes.average / split,
         # A layer and the next one, which is fetched meanwhile; what belongs to none stays for the whole pass.
         "gathered": 2 * sizes.layer + sizes.rest,
-        # A layer's gradients whole, and once more in fp32 as they are added up.
-        "communication": (4 + sizes.number) * sizes.layer_trained + sizes.number * sizes.rest_trained,
+        # What belongs to no layer is added up at the end of the pass.
+        "communication": sizes.layer_added_up + sizes.number * sizes.rest_trained,
     }
 
 
@@ -195,11 +202,9 @@ def plan_memory(
         in_bf16 = bf16 if way.gathers else types[name] != "fp32" and bf16
         weight.data = weight.data.to(torch.bfloat16 if in_bf16 else torch.float32)
     rehearsal = rehearse(model, stage, shape, autocast=bf16 and way.autocast)
-    # Gradients of a batch find those of the batches before it, or buckets that are always there.
-    arrive = stage.accumulate == 1 and devices == 1
     return MemoryPlan(
         parts={**parts, **_of_passes(rehearsal, sizes)},
-        peak=_peak(parts, rehearsal, sizes, arrive=arrive),
+        peak=_peak(way, parts, rehearsal, sizes, accumulate=stage.accumulate > 1),
         host=sum(host.values()),
     )
 
@@ -211,13 +216,24 @@ def _of_passes(rehearsal: Rehearsal, sizes: _Sizes) -> dict[str, float]:
     return {**kept, "passing": passing}
 
 
-def _peak(parts: Mapping[str, float], rehearsal: Rehearsal, sizes: _Sizes, *, arrive: bool) -> float:
-    gradients = parts.get("gradients", 0.0)
-    fixed = sum(parts.values()) - gradients
-    in_passes = max(
-        moment.total + sizes.unpacked + gradients * (moment.arrived if arrive else 1.0) for moment in rehearsal.moments
-    )
-    return fixed + max(in_passes, gradients)
+def _peak(way: _Way, parts: Mapping[str, float], rehearsal: Rehearsal, sizes: _Sizes, *, accumulate: bool) -> float:
+    """The most at once: in a pass, while activations go and gradients come, or in the optimiser's step after it."""
+    gradients, communication = parts.get("gradients", 0.0), parts.get("communication", 0.0)
+    fixed = sum(parts.values()) - gradients - communication
+    most = 0.0
+    arrived = rest_arrived = layers_added_up = 0.0
+    for moment in rehearsal.moments:
+        if moment.weight is not None:
+            arrived += moment.weight.numel() / sizes.trained
+            if id(moment.weight) in sizes.inside:
+                layers_added_up = sizes.layer_added_up
+            else:
+                rest_arrived += sizes.number * moment.weight.numel()
+        # Gradients of later batches find those of the first.
+        there = gradients * (1.0 if accumulate else arrived)
+        added_up = min(communication, layers_added_up + rest_arrived) if way.gathers else communication
+        most = max(most, moment.total + sizes.unpacked + there + added_up)
+    return fixed + max(most, gradients)
 
 
 def _sizes(
@@ -245,9 +261,10 @@ def _sizes(
         working=working(every),
         trained=trained,
         states=sum(_state_bytes(group.rule, tensor.numel()) for group in groups for tensor in group.tensors),
-        average=4.0 * trained if stage.ema is not None else 0.0,
+        average=4.0 * trained * (stage.ema is not None) + _reference_bytes(groups, stage),
         layer=max((working(layer) for layer in layers), default=0.0),
         layer_trained=max((_trained(layer) for layer in layers), default=0),
+        inside=inside,
         rest=working(rest),
         rest_trained=_trained(rest),
         number=number,
@@ -257,6 +274,13 @@ def _sizes(
 
 def _trained(weights: Sequence[nn.Parameter]) -> int:
     return sum(weight.numel() for weight in weights if weight.requires_grad)
+
+
+def _reference_bytes(groups: Sequence[Group], stage: Stage) -> float:
+    """Of the copies that answers are compared under, see ``Reference``."""
+    if "preference" not in stage.wanted or not stage.preference.has_reference:
+        return 0.0
+    return 4.0 * sum(tensor.numel() for group in groups if group.part != "lora" for tensor in group.tensors)
 
 
 def _state_bytes(rule: str, numbers: int) -> float:

@@ -27,10 +27,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.gradient_checkpointing import set_gradient_checkpointing
-from tuwen.train.groups import Group, make_groups
-from tuwen.train.lora import add_lora
 from tuwen.train.losses import token_losses
+from tuwen.train.modules.gradient_checkpointing import set_gradient_checkpointing
+from tuwen.train.modules.groups import Group, make_groups
+from tuwen.train.modules.lora import add_lora
 from tuwen.train.stage import Stage
 from tuwen.vision.grid import Grid
 
@@ -69,11 +69,11 @@ class Moment:
     """The most that is held between the arrival of one gradient and the next.
 
     Attributes:
-        arrived: share (0–1) of all gradients' numbers that are there.
+        weight: whose gradient it begins with; None for the beginning of the pass.
         held: bytes by part (``PARTS``), gradients of weights not counted.
     """
 
-    arrived: float
+    weight: nn.Parameter | None = None
     held: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -107,14 +107,13 @@ class _Ledger(TorchDispatchMode):
         super().__init__()
         self.part = PARTS[0]
         self.held: Counter[str] = Counter()
-        self.moments = [Moment(0.0)]
+        self.moments = [Moment()]
         self._total = self._most = 0
         self._weights = weakref.WeakSet(weight.untyped_storage() for weight in weights)
         self._records: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
-        trained = [weight for weight in weights if weight.requires_grad]
-        self._awaited = sum(weight.numel() for weight in trained)
-        for weight in trained:
-            weight.register_post_accumulate_grad_hook(self._gradient_is_there)
+        for weight in weights:
+            if weight.requires_grad:
+                weight.register_post_accumulate_grad_hook(self._gradient_is_there)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -147,11 +146,12 @@ class _Ledger(TorchDispatchMode):
         self._total += size
 
     def _gradient_is_there(self, weight: Tensor) -> None:
+        assert isinstance(weight, nn.Parameter)
         assert weight.grad is not None
         record = self._records.get(weight.grad.untyped_storage())
         if record is not None:
             self._remove(record)
-        self.moments.append(Moment(self.moments[-1].arrived + weight.numel() / self._awaited))
+        self.moments.append(Moment(weight))
         self._most = 0
 
 
@@ -317,7 +317,7 @@ def forward_pass(
     tokens_PTH = model.model.connector(features_PND, grid)
     del features_PND
     losses: list[Tensor] = []
-    if "answers" in stage.wanted:
+    if "answers" in stage.sums:
         enter("language")
         hidden_AH = _answer_states(model, tokens_PTH, shape)
         enter("losses")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuwen.config import StrictConfig, TuwenError
-from tuwen.train.checkpoint import SavedCheckpoint, open_checkpoint
-from tuwen.train.checkpoint_store import Checkpoints
+from tuwen.train.keeping.checkpoint import SavedCheckpoint, open_checkpoint
+from tuwen.train.keeping.checkpoint_store import Checkpoints
 from tuwen.train.recipe import Recipe, read_recipe
 from tuwen.train.stage import Stage
 

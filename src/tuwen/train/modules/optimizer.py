@@ -12,7 +12,7 @@ from torch.optim import AdamW, Muon
 from torch.optim import Optimizer as TorchOptimizer
 
 from tuwen.config import MissingExtraError, TuwenError
-from tuwen.train.groups import Group, make_groups, named_module_parameters, schedule_factor
+from tuwen.train.modules.groups import Group, make_groups, named_module_parameters, schedule_factor
 from tuwen.train.stage import Stage
 
 __all__ = ["Group", "GroupedOptimizer", "make_groups", "named_module_parameters", "schedule_factor"]

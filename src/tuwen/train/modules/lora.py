@@ -16,9 +16,15 @@ from torch import Tensor, nn
 
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train import new_rows
-from tuwen.train.new_rows import EmbeddingWithNewRows, LinearWithNewRows, add_new_rows, remove_new_rows, whole_table
-from tuwen.train.nf4 import dequantised, is_plain_linear, is_quantised
+from tuwen.train.modules import new_rows
+from tuwen.train.modules.new_rows import (
+    EmbeddingWithNewRows,
+    LinearWithNewRows,
+    add_new_rows,
+    remove_new_rows,
+    whole_table,
+)
+from tuwen.train.modules.nf4 import dequantised, is_plain_linear, is_quantised
 from tuwen.train.policies import Lora, ModuleName, ModulePolicy
 from tuwen.train.stage import Stage
 

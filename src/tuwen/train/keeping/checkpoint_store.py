@@ -16,8 +16,16 @@ import torch
 from torch import Tensor
 
 from tuwen.config import TuwenError
-from tuwen.train.checkpoint import FORMAT, MANIFEST, STATE, Checkpoint, SavedCheckpoint, open_checkpoint, state_text
-from tuwen.train.files import Counted, FileLayer, check_plain, tensor_chunks
+from tuwen.train.keeping.checkpoint import (
+    FORMAT,
+    MANIFEST,
+    STATE,
+    Checkpoint,
+    SavedCheckpoint,
+    open_checkpoint,
+    state_text,
+)
+from tuwen.train.keeping.files import Counted, FileLayer, check_plain, tensor_chunks
 
 # The number behind the dot is there while a checkpoint replaces another one of the same step.
 NAME = re.compile(r"(?P<stage>.+)-(?P<step>\d{6,18})(?:\.(?P<attempt>\d{1,9}))?")

@@ -17,7 +17,7 @@ from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
 from tuwen.models.processing import TuwenProcessor
 from tuwen.train.engines.base import Engine
-from tuwen.train.lora import add_lora, merged_state_dict, save_adapter
+from tuwen.train.modules.lora import add_lora, merged_state_dict, save_adapter
 from tuwen.train.stage import Stage
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train import new_rows
+from tuwen.train.modules import new_rows
 from tuwen.train.policies import MODULES, Lora, ModuleName, ModulePolicy, Schedule
 from tuwen.train.stage import Stage
 

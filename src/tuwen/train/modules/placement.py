@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train import nf4
-from tuwen.train.groups import named_module_parameters
+from tuwen.train.modules import nf4
+from tuwen.train.modules.groups import named_module_parameters
 from tuwen.train.policies import Base, ModulePolicy
 from tuwen.train.stage import Stage
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tuwen.config import TuwenError
-from tuwen.train.groups import Group
+from tuwen.train.modules.groups import Group
 
 UPDATES = "updates"
 
