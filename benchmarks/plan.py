@@ -3,10 +3,10 @@
     python benchmarks/plan.py RECIPE [key=value …] [--stage 0] [--tokens-per-sample 512]
     torchrun --nproc_per_node 8 benchmarks/plan.py RECIPE distribution.type=fsdp
 
-The model has the sizes that the recipe names and random weights; neither data nor checkpoints are needed. A batch of the
-planned shape is trained on for some steps. On GPUs the peak is that of torch's allocator; on processors, for models of
-toy size, what the allocator gives out within a step, with weights, optimiser and DDP's buckets, which are there before
-it. Prints both sides, and how fast a pass was.
+The model has the sizes that the recipe names and random weights; neither data nor checkpoints are needed. A batch of
+the planned shape is trained on for some steps. On GPUs the peak is that of torch's allocator; on processors, for models
+of toy size, what the allocator gives out within a step, with weights, optimiser and DDP's buckets, which are there
+before it. Prints both sides, and how fast a pass was.
 """
 
 from __future__ import annotations

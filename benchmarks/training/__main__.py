@@ -36,6 +36,7 @@ from training.corpora import KINDS, Corpus
 from training.measure import Outcome
 from training.models import find_size
 from training.task import Task
+from tuwen.train.planning.devices import peak_flops
 
 OURS = "tuwen"
 ROWS = {
@@ -108,7 +109,9 @@ def table(rounds: list[dict[str, Outcome]], title: str) -> Table:
     result = Table(title=title)
     for heading in ("", "answer tokens/s", "samples/s", "peak MiB", "in training"):
         result.add_column(heading, justify="right" if heading else "left")
-    for heading in ("Tuwen is faster by", "by processor time"):
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    most = peak_flops(name, torch.bfloat16)
+    for heading in ("Tuwen is faster by", "by processor time", *(["FLOP utilisation"] if most else [])):
         result.add_column(heading, justify="right")
     for name, label in ROWS.items():
         mine = [one[name] for one in rounds if name in one]
@@ -122,6 +125,7 @@ def table(rounds: list[dict[str, Outcome]], title: str) -> Table:
             f"{median(one.peak for one in mine) / 2**20:,.0f}",
             f"{median(one.peak - one.before for one in mine) / 2**20:,.0f}",
             *(_ratios(rounds, name, unit) for unit in ("seconds", "processor")),
+            *([f"{median(one.flops / one.seconds for one in mine) / most:.1%}"] if most else []),
         )
     return result
 

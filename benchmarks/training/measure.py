@@ -48,6 +48,7 @@ class Outcome:
 
     Attributes:
         amounts: what it trained in the measured steps.
+        flops: operations that it needs, whatever is computed besides.
         seconds: of them, by the clock.
         processor: seconds that this process and those that read for it kept processors busy.
         peak: bytes at most: of the accelerator, or of this process's memory without one.
@@ -55,6 +56,7 @@ class Outcome:
     """
 
     amounts: Amounts
+    flops: float
     seconds: float
     processor: float
     peak: int
@@ -93,10 +95,10 @@ class Meter:
             self._peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         self._marks.append((time.perf_counter(), _processor_seconds()))
 
-    def outcome(self, amounts: Amounts) -> Outcome:
-        """Of all steps after the warm-up, in which ``amounts`` were trained."""
+    def outcome(self, amounts: Amounts, flops: float) -> Outcome:
+        """Of all steps after the warm-up, in which ``amounts`` were trained by so many operations."""
         first, last = self._marks[WARM_UP - 1], self._marks[-1]
-        return Outcome(amounts, last[0] - first[0], last[1] - first[1], self._peak, self._before)
+        return Outcome(amounts, flops, last[0] - first[0], last[1] - first[1], self._peak, self._before)
 
 
 def _processor_seconds() -> float:

@@ -97,4 +97,4 @@ def train(task: Task) -> Outcome:
     _, processor = planned(task.corpus.model(task.size))
     fed = feed(recipe, task)
     groups = [group for step in range(WARM_UP, WARM_UP + steps) for batch in fed(step) for group in batch]
-    return meter.outcome(amounts_of(groups, processor))
+    return task.outcome(meter, amounts_of(groups, processor))

@@ -190,4 +190,4 @@ def train(task: Task, order: str) -> Outcome:
         draw = partial(draws[order], task.corpus.lengths(), task.batch)
         trainer.order = Order(draw, len(data), task.seed)
     trainer.train()
-    return meter.outcome(epoch_amounts(task))
+    return task.outcome(meter, epoch_amounts(task))

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.corpora import Corpus
-from training.models import Size
+from training.measure import Amounts, Meter, Outcome
+from training.models import Size, planned
+from tuwen.train.planning.flops import stage_flops
+from tuwen.train.stage import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +40,11 @@ class Task:
     def steps(self) -> int:
         """Steps of an epoch; so many are measured, so that every sample counts once."""
         return self.samples // self.batch
+
+    def outcome(self, meter: Meter, amounts: Amounts) -> Outcome:
+        """What the meter saw while ``amounts`` were trained, and the operations that these need."""
+        config, processor = planned(self.corpus.model(self.size))
+        stage = Stage.model_validate({"name": "measured", "steps": 1, "groups": 1, "modules": self.size.modules})
+        needed = stage_flops(config, stage, processor.policy.plan(1, 1))
+        flops = needed.of(amounts.tokens, amounts.squares, amounts.tiles, amounts.answers)
+        return meter.outcome(amounts, flops)

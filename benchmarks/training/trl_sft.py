@@ -35,4 +35,4 @@ def train(task: Task) -> Outcome:
         callbacks=[MeasuredTraining(meter)],
     )
     trainer.train()
-    return meter.outcome(epoch_amounts(task))
+    return task.outcome(meter, epoch_amounts(task))

@@ -260,6 +260,7 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
         with_answer("很抱歉,我无法对这张表情包进行描述。"),
         with_answer("我不能描述图中的人物。"),
     ),
+    "same_rejected": (with_values(rejected="Answer 2 it is."), with_values(rejected=" Answer 2 it is.\n")),
     "more_places": (places(2),),
     "fewer_places": (places(0), with_values(images=["0.png", "1.png"])),
     "missing_picture": (picture(None), with_values(images=["https://example.com/cat.jpg"])),
@@ -313,6 +314,12 @@ CASES = [
     for reason, plants in PLANTED.items()
     for number, plant in enumerate(plants)
 ]
+
+
+def test_one_answer_may_be_better_than_several(records: Records, tmp_path: Path) -> None:
+    records += [{**copy.deepcopy(records[2]), "id": str(number), "rejected": f"Worse {number}."} for number in range(2)]
+    report, _ = findings_of(write_lines(tmp_path / "data.jsonl", records))
+    assert not report.counts
 
 
 @pytest.mark.parametrize(("reason", "plant"), CASES)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
+import re
+import subprocess
+import sys
 import weakref
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
@@ -35,6 +41,7 @@ from tuwen.train.planning.rehearsal import (
 from tuwen.train.settings import Distribution
 from tuwen.train.stage import Stage
 
+ROOT = Path(__file__).parents[2]
 SHAPE = BatchShape(rows=2, length=128, tiles=3, height=64, width=64, answers=60)
 LARGER: dict[str, Any] = {
     "hidden_size": 128,
@@ -331,3 +338,42 @@ def test_activations_grow_with_rows_and_tiles(rows: int, tiles: int) -> None:
     assert more["language"] == pytest.approx(2 * one["language"], rel=0.02)
     assert more["vision"] == pytest.approx(2 * one["vision"], rel=0.02)
     assert more["weights"] == one["weights"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("distribution", "processes"), [("ddp", 1), ("ddp", 2), ("fsdp", 2)])
+@pytest.mark.parametrize("modes", ["lora full lora", "full full full"])
+def test_whole_steps_take_what_is_planned(modes: str, distribution: str, processes: int, tmp_path: Path) -> None:
+    vision = {**LARGER_VISION, "model_type": "clip_vision_model", "patch_size": 8, "hidden_size": 192}
+    language = {**LARGER, "model_type": "qwen2", "hidden_size": 256, "vocab_size": 2000, "num_hidden_layers": 4}
+    # It follows from the others.
+    del language["head_dim"]
+    policies = dict(zip(("vision", "connector", "language"), (MODES[mode] for mode in modes.split()), strict=True))
+    recipe = {
+        "model": {
+            "vision": {"config": vision},
+            "vision_feature": {"layers": [-1]},
+            "connector": {"type": "mlp"},
+            "language": {"config": language},
+            "image_policy": {"type": "square", "size": 64},
+            "tokenizer": {"path": "nowhere"},
+        },
+        "sources": [{"type": "data", "path": "nowhere"}],
+        "precision": "fp32",
+        "stages": [{"name": "x", "epochs": 1, "sequences": 2, "max_length": 256, "modules": policies}],
+        "distribution": {"type": distribution},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    result = subprocess.run(
+        [sys.executable, *launch, str(ROOT / "benchmarks" / "plan.py"), str(path), "--tokens-per-sample", "96"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr
+    (ratio,) = re.findall(r"planned / measured ([0-9.]+)", result.stdout)
+    assert float(ratio) == pytest.approx(1, abs=0.1)

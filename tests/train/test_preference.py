@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def test_answers_alone_are_learnt_from_the_same_data(folder: ModelFolder) -> Non
 
 
 def test_pairs_take_the_room_that_was_planned_for_them(folder: ModelFolder, tmp_path: Path) -> None:
-    processor, budget = folder.processor, 160
+    processor, budget = folder.processor, 400
     made = []
     for number in range(30):
         picture = tmp_path / f"{number // 3}.png"
@@ -244,21 +245,27 @@ def picture_of(sample: Sample) -> PIL.Image.Image:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy that is taught to answer, and then to prefer what is true of thirty-odd questions."""
+    """A toy that is taught to answer, and then to prefer what is right of some twenty questions."""
     folder = tmp_path_factory.mktemp("preference")
-    drawn = Synthesiser(SynthConfig(suites={"shapes": 1}, size=64, preference=True, questions=4))
-    write_data((sample for index in range(8) for sample in drawn.draw(1, index).samples), folder / "pairs.jsonl")
+    drawn = Synthesiser(SynthConfig(suites={"shapes": 1}, size=64, languages=["en"], preference=True, questions=4))
+    seen = [sample for index in range(4) for sample in drawn.draw(1, index).samples]
+    sums = Synthesiser(SynthConfig(suites={"text": 1}, tasks=["add"], languages=["en"]))
+    told = [sample for index in range(6) for sample in sums.draw(1, index).samples]
+    told = [replace(one, rejected=other.answer) for one, other in zip(told, [*told[1:], told[0]], strict=True)]
+    write_data(seen + told, folder / "pairs.jsonl")
     values: dict[str, Any] = copy.deepcopy(TOY)
     prefer = {
         "name": "prefer",
         "steps": 40,
-        "groups": 8,
+        "groups": 10,
+        "warmup": 4,
         "objectives": {"preference": 1.0},
-        "preference": {"beta": 0.5},
+        "preference": {"beta": 1.0},
         "sources": [{"type": "data", "path": str(folder / "pairs.jsonl")}],
         "modules": {
+            "vision": {"mode": "lora", "learning_rate": 0.005},
             "connector": {"mode": "full", "learning_rate": 0.003},
-            "language": {"mode": "lora", "learning_rate": 0.02, "lora": {"rank": 8}},
+            "language": {"mode": "full", "learning_rate": 0.005},
         },
     }
     held_out = {"type": "synth", "size": 64, "suites": {"shapes": 1}, "preference": True}
@@ -277,7 +284,7 @@ def run(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
     result = run_cli("train", recipe, "--out", out)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "reference 参考: the model without adapters, a copy of 2,112 numbers" in result.stdout
+    assert "reference 参考: the model without adapters, a copy of " in result.stdout
     return out
 
 
@@ -295,7 +302,7 @@ def test_a_toy_comes_to_prefer_what_is_right(run: Path) -> None:
     first, last = found[0], found[-1]
     assert first["preference"] == pytest.approx(math.log(2), abs=1e-5)
     assert first["margin"] == pytest.approx(0, abs=1e-5)
-    assert last["preference"] < 0.6
+    assert last["preference"] < 0.4
     assert last["preferred"] > 0.8
     assert last["margin"] == pytest.approx(last["chosen reward"] - last["rejected reward"], abs=1e-5)
     measured = lines(run, "validation.jsonl")

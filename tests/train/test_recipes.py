@@ -283,6 +283,18 @@ def chinese_clip_weights(weights: Path) -> None:
     corpora.put(qwen2 / "tokenizer_config.json", {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
 
 
+def memes_and_pairs(data: Path) -> None:
+    memes_data(data)
+    folder = data / "rlaif-v"
+    answers = [("Two red squares.", "A dog."), ("一个方块。", "一只猫在桌上。")]
+    corpora.draw(folder / "a.jpg")
+    rows = [
+        {"image": "a.jpg", "question": f"What is this? {number}", "chosen": chosen, "rejected": rejected}
+        for number, (chosen, rejected) in enumerate(answers * 3)
+    ]
+    corpora.put_lines(folder / "pairs.jsonl", rows)
+
+
 # What a toy differs in from the recipe: the length of rows and how many are in a batch, and numbers kept exactly.
 TOY = ["workers=0", "save_precision=fp32", "distribution.type=ddp"]
 SMALL = ["sequences=1", "accumulate=1", "max_length=768"]
@@ -339,6 +351,13 @@ SYSTEMS = {
         ("llava-chinese-clip/finetune",),
         chinese_clip_weights,
         memes_data,
+        "llava",
+        overrides=("model.image_policy.size=84", "stages.0.modules.language.base=fp32"),
+    ),
+    "llava-chinese-clip-dpo": System(
+        ("llava-chinese-clip/finetune", "llava-chinese-clip/dpo"),
+        chinese_clip_weights,
+        memes_and_pairs,
         "llava",
         overrides=("model.image_policy.size=84", "stages.0.modules.language.base=fp32"),
     ),

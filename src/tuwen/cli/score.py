@@ -31,4 +31,7 @@ def command(
         print(json.dumps(result.to_dict(with_intervals=with_intervals), ensure_ascii=False))
     else:
         measured = {HERE: (result.score, result.intervals())}
-        Console().print(score_table(result.benchmark, result.scorer, measured, result.coverage))
+        console = Console()
+        if not result.coverage.whole:
+            console.print(str(result.coverage), style="yellow", markup=False)
+        console.print(score_table(result.benchmark, result.scorer, measured))

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from tuwen.config import TuwenError
 from tuwen.data.bad_samples import BadSample
-from tuwen.data.fitting import TooLong, fit
+from tuwen.data.fitting import Fitted, TooLong, fit
 from tuwen.data.media import fetch
-from tuwen.data.pack import Packed, TokenSequence, pack, share_prefix
+from tuwen.data.pack import Packed, TokenSequence, pack, packed_length
 from tuwen.data.sample import Region, Sample, Stored
 from tuwen.data.source import Group
 from tuwen.models.processing import TuwenProcessor
@@ -42,6 +42,7 @@ class Batch:
         trained: trained tokens of each sample, [S].
         names: what each sample is called in a message, S of them.
         tasks: of each sample, S of them.
+        pairs: the numbers of a better and a worse answer to the same question, which count as two samples; [P, 2].
         pixel_values: [P, 3, height, width].
         region_places: place of each region word among all connector tokens [P · T], [words].
         region_tokens: the word's token, [words].
@@ -65,6 +66,12 @@ class Batch:
     region_weights: Tensor
     pictures: int
     notes: list[BadSample] = field(default_factory=list)
+    pairs: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.long))
+
+    @property
+    def learnt(self) -> Tensor:
+        """Trained tokens of each sample that is to be learnt from as it is, [S]; 0 for worse answers."""
+        return self.trained.index_fill(0, self.pairs[:, 1], 0)
 
     @property
     def samples(self) -> int:
@@ -99,6 +106,7 @@ class Collator:
         answers: whether conversations are trained; without them a batch has pictures and regions alone.
         max_length: tokens of a row at most; as the longest group unless said.
         too_long: what becomes of a sample that is longer, see ``fit``.
+        pairs: whether answers are compared with rejected ones, which every sample must have then.
     """
 
     def __init__(
@@ -109,12 +117,14 @@ class Collator:
         answers: bool = True,
         max_length: int | None = None,
         too_long: TooLong = "shorten",
+        pairs: bool = False,
     ) -> None:
         self.processor = processor
         self.token_grid = token_grid
         self.answers = answers
         self.max_length = max_length
         self.too_long = too_long
+        self.pairs = pairs
         self._word_tokens: dict[str, list[int]] = {}
 
     def __call__(self, groups: Sequence[Group]) -> Batch:
@@ -144,30 +154,30 @@ class Collator:
         if not self.answers:
             yield _Item(list(group), [], self._pixels(opened, self.processor.policy), group[0].regions)
             return
-        members: list[Sample] = []
-        together: list[TokenSequence] = []
+        # Samples by what they begin with, which holds the pictures.
+        together: dict[tuple[int, ...], tuple[list[Sample], list[TokenSequence]]] = {}
         for sample in group:
             try:
-                fitted = fit(sample, opened, self.processor, self.max_length, self.too_long)
+                fitted = fit(sample, opened, self.processor, self.max_length, self.too_long, pair=self.pairs)
+                beginning = _beginning(sample, fitted)
             except TuwenError as error:
                 notes.append(_note(sample, str(error)))
                 continue
-            rendered = fitted.rendered
-            sequence = TokenSequence(input_ids=rendered.input_ids, labels=rendered.labels, name=sample.id)
-            if fitted.change:
-                # Its pictures are fewer or cut otherwise than those of the others.
-                notes.append(_note(sample, fitted.change, left_out=False))
-                yield _Item(
-                    [sample], [sequence], self._pixels(opened[: fitted.pictures], fitted.policy), sample.regions
-                )
+            sequences = fitted.sequences(sample.id)
+            if fitted.change or beginning is None:
+                # It shares no picture with others: its own are fewer, cut otherwise, or in what is trained.
+                if fitted.change:
+                    notes.append(_note(sample, fitted.change, left_out=False))
+                pixels = self._pixels(opened[: fitted.pictures], fitted.policy)
+                yield _Item([sample], sequences, pixels, sample.regions)
                 continue
-            if together and self.max_length is not None and _length([*together, sequence]) > self.max_length:
-                yield _Item(members, together, self._pixels(opened, self.processor.policy), group[0].regions)
-                members, together = [], []
-            members.append(sample)
-            together.append(sequence)
-        if together:
-            yield _Item(members, together, self._pixels(opened, self.processor.policy), group[0].regions)
+            alike = together.get(beginning, ([], []))
+            if alike[0] and self.max_length and packed_length(alike[1] + sequences) > self.max_length:
+                yield _Item(*alike, self._pixels(opened, self.processor.policy), group[0].regions)
+                alike = ([], [])
+            together[beginning] = (alike[0] + [sample], alike[1] + sequences)
+        for alike in together.values():
+            yield _Item(*alike, self._pixels(opened, self.processor.policy), group[0].regions)
 
     def _pixels(self, opened: Sequence[PIL.Image.Image], policy: ImagePolicy) -> np.ndarray:
         tiles = [policy.apply(image) for image in opened]
@@ -215,7 +225,11 @@ class Collator:
         notes: list[BadSample],
     ) -> Batch:
         samples = [sample for item in items for sample in item.samples]
-        trained = np.bincount(packed.owners[packed.owners >= 0], minlength=len(samples))
+        names, tasks = [_called(sample) for sample in samples], [sample.task for sample in samples]
+        if self.pairs:
+            names = [name for called in names for name in (called, f"{called}, rejected")]
+            tasks = [task for task in tasks for _ in ("chosen", "rejected")]
+        trained = np.bincount(packed.owners[packed.owners >= 0], minlength=len(names))
         return Batch(
             input_ids=torch.from_numpy(packed.input_ids),
             labels=torch.from_numpy(packed.labels),
@@ -224,8 +238,9 @@ class Collator:
             segments=torch.from_numpy(packed.segments),
             parents=torch.from_numpy(packed.parents),
             trained=torch.from_numpy(trained),
-            names=[_called(sample) for sample in samples],
-            tasks=[sample.task for sample in samples],
+            names=names,
+            tasks=tasks,
+            pairs=torch.arange(len(names) if self.pairs else 0).view(-1, 2),
             pixel_values=torch.from_numpy(pixels),
             region_places=torch.tensor(words[0], dtype=torch.long),
             region_tokens=torch.tensor(words[1], dtype=torch.long),
@@ -241,13 +256,25 @@ def _numbered(items: Sequence[_Item]) -> list[list[TokenSequence]]:
     return [[replace(sequence, owner=next(numbers)) for sequence in item.sequences] for item in items]
 
 
+def _beginning(sample: Sample, fitted: Fitted) -> tuple[int, ...] | None:
+    """All up to the end of the last picture, which other sequences can share; None where some of it is trained.
+
+    Raises:
+        TuwenError: when answers that are compared cannot share their pictures.
+    """
+    rendered = fitted.rendered
+    stop = max((stop for _, stop in rendered.image_spans), default=0)
+    # The place before the first trained token belongs to it.
+    if not any(label >= 0 for label in rendered.labels[: stop + 1]):
+        return tuple(rendered.input_ids[:stop])
+    if fitted.rejected is not None:
+        raise TuwenError(f"{sample.id}: its last picture must come before what is trained, with text in between")
+    return None
+
+
 def _called(sample: Sample) -> str:
     place = f" ({sample.origin.shard}, record {sample.origin.position})" if sample.origin else ""
     return f"{sample.id}{place}"
-
-
-def _length(sequences: Sequence[TokenSequence]) -> int:
-    return sum(len(segment.input_ids) for segment in share_prefix(sequences))
 
 
 def _note(sample: Sample, reason: str, *, left_out: bool = True) -> BadSample:

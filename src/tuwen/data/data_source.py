@@ -89,9 +89,14 @@ class DataSource:
         """What the index had to leave out."""
         return self.index.bad
 
-    def measure(self, processor: TuwenProcessor) -> None:
-        """Index the lengths that samples have for a model; what it cannot take is left out too."""
-        self.index = open_index(self.dataset, processor)
+    def measure(self, processor: TuwenProcessor, *, pairs: bool = False) -> None:
+        """Index the lengths that samples have for a model; what it cannot take is left out too.
+
+        Args:
+            processor: of the model.
+            pairs: whether answers are compared with rejected ones.
+        """
+        self.index = open_index(self.dataset, processor, pairs=pairs)
 
     def group(self, seed: int, index: int) -> Group:
         """Group number ``index`` in the order of the data."""

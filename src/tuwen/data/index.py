@@ -31,6 +31,8 @@ SCHEMA = pa.schema(
         # Tokens without those of pictures; 0 where the index was made without a processor.
         ("text_tokens", pa.uint32()),
         ("trained_tokens", pa.uint32()),
+        # Of the text tokens, those that a better and a worse answer have in common; 0 where none are compared.
+        ("shared_tokens", pa.uint32()),
         # The same for samples about the very same pictures; 0 for text alone.
         ("pictures", pa.uint64()),
         # Width and height of each picture, upright, one after the other.

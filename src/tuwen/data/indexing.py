@@ -18,6 +18,8 @@ from tuwen.data.bad_samples import BadSample
 from tuwen.data.dataset import Dataset, Place
 from tuwen.data.index import BATCH, SCHEMA, SampleIndex, write_index
 from tuwen.data.media import fetch
+from tuwen.data.pack import TokenSequence, packed_length
+from tuwen.data.pairs import render_pair
 from tuwen.data.sample import Picture, Sample
 from tuwen.data.storage import is_url, open_binary, version_of, written_whole
 from tuwen.data.walk import Chunk, walk
@@ -26,7 +28,7 @@ from tuwen.vision import picture_size
 if TYPE_CHECKING:
     from tuwen.models.processing import TuwenProcessor
 
-VERSION = 2
+VERSION = 3
 Progress = Callable[[int], None]
 
 
@@ -34,6 +36,7 @@ def open_index(
     dataset: Dataset,
     processor: TuwenProcessor | None = None,
     *,
+    pairs: bool = False,
     cache: Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
@@ -43,6 +46,7 @@ def open_index(
     Args:
         dataset: what is indexed.
         processor: whose tokens are counted; without one, lengths are 0.
+        pairs: whether answers are compared with rejected ones, so that both are counted.
         cache: folder that indices are kept in; ``TUWEN_CACHE`` or ``~/.cache/tuwen`` unless said.
         workers: processes; as many as there are processors unless said.
         progress: called with the number of records that have been looked at since the last call.
@@ -51,9 +55,9 @@ def open_index(
         TuwenError: when a file cannot be read or the cache cannot be written.
     """
     home = (cache or default_cache()) / "index"
-    path = home / f"{_key(dataset, processor, home)}.arrow"
+    path = home / f"{_key(dataset, processor, home, pairs)}.arrow"
     if not path.exists():
-        _write(path, _collect(dataset, processor, workers, progress))
+        _write(path, _collect(dataset, _Look(dataset, processor, pairs), workers, progress))
     return SampleIndex(path)
 
 
@@ -63,7 +67,7 @@ def default_cache() -> Path:
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tuwen"
 
 
-def _key(dataset: Dataset, processor: TuwenProcessor | None, home: Path) -> str:
+def _key(dataset: Dataset, processor: TuwenProcessor | None, home: Path, pairs: bool) -> str:
     """A name made of everything that the index depends on: content, reading, processor."""
     digest = hashlib.blake2b(digest_size=16)
     reading = dataset.reading
@@ -73,6 +77,7 @@ def _key(dataset: Dataset, processor: TuwenProcessor | None, home: Path) -> str:
         reading.pictures.place,
         reading.language,
         dataset.format.options,
+        pairs,
     ):
         digest.update(f"{part}\0".encode())
     joined = [other for file in dataset.files for other in dataset.container.besides(file)]
@@ -107,12 +112,10 @@ def _content_of(file: str, home: Path) -> str:
     return content
 
 
-def _collect(
-    dataset: Dataset, processor: TuwenProcessor | None, workers: int, progress: Progress | None
-) -> list[_Part]:
+def _collect(dataset: Dataset, look: _Look, workers: int, progress: Progress | None) -> list[_Part]:
     """All parts, in the order of the data."""
     parts = []
-    for chunk, part in walk(dataset, _Look(dataset, processor), workers=workers or None):
+    for chunk, part in walk(dataset, look, workers=workers or None):
         if chunk.broken:
             raise TuwenError(chunk.broken)
         parts.append(part)
@@ -140,43 +143,50 @@ class _Look:
 
     dataset: Dataset
     processor: TuwenProcessor | None
+    pairs: bool
 
     def __call__(self, chunk: Chunk) -> _Part:
         rows: list[dict[str, Any]] = []
         bad: list[BadSample] = []
         for _, _, entry in chunk.entries(self.dataset):
             try:
-                rows.append(_row(entry.place, entry.use(), self.processor))
+                rows.append(self._row(entry.place, entry.use()))
             except TuwenError as error:
                 shard, name = self.dataset.files[chunk.file], entry.sample.id if entry.sample is not None else ""
                 bad.append(BadSample(sample=name, shard=shard, position=entry.place.offset, reason=str(error)))
         return _Part(pa.RecordBatch.from_pylist(rows, schema=SCHEMA), bad)
 
-
-def _row(place: Place, sample: Sample, processor: TuwenProcessor | None) -> dict[str, Any]:
-    sizes = [picture_size(fetch(picture), name=str(picture)[:200]) for picture in sample.images]
-    text, trained = _lengths(sample, processor)
-    return {
-        "file": place.file,
-        "offset": place.offset,
-        "length": place.length,
-        "number": place.number,
-        "text_tokens": text,
-        "trained_tokens": trained,
-        "pictures": pictures_key(sample.images),
-        "sizes": [side for size in sizes for side in size],
-    }
+    def _row(self, place: Place, sample: Sample) -> dict[str, Any]:
+        sizes = [picture_size(fetch(picture), name=str(picture)[:200]) for picture in sample.images]
+        return {
+            "file": place.file,
+            "offset": place.offset,
+            "length": place.length,
+            "number": place.number,
+            **_lengths(sample, self.processor, self.pairs),
+            "pictures": pictures_key(sample.images),
+            "sizes": [side for size in sizes for side in size],
+        }
 
 
-def _lengths(sample: Sample, processor: TuwenProcessor | None) -> tuple[int, int]:
-    """Tokens of a sample without those of its pictures, and how many of them are trained."""
+def _lengths(sample: Sample, processor: TuwenProcessor | None, pairs: bool) -> dict[str, int]:
+    """Tokens of a sample without those of its pictures; how many are trained, and how many two answers share."""
     if processor is None:
-        return 0, 0
-    rendered = processor.renderer.render(sample.messages, [1] * len(sample.images), name=sample.id)
-    trained = sum(label >= 0 for label in rendered.labels)
+        return dict.fromkeys(("text_tokens", "trained_tokens", "shared_tokens"), 0)
+    pictures = [1] * len(sample.images)
+    rendered = (
+        render_pair(sample, pictures, processor)
+        if pairs
+        else [processor.renderer.render(sample.messages, pictures, name=sample.id)]
+    )
+    trained = sum(label >= 0 for one in rendered for label in one.labels)
     if not trained:
         raise TuwenError(f"{sample.id}: no token of it is trained; its last message must be the assistant's")
-    return len(rendered.input_ids) - len(sample.images), trained
+    # Pictures are in what is shared.
+    whole = packed_length([TokenSequence(input_ids=one.input_ids, labels=one.labels) for one in rendered])
+    apart = sum(len(one.input_ids) - len(pictures) for one in rendered)
+    text = whole - len(pictures)
+    return {"text_tokens": text, "trained_tokens": trained, "shared_tokens": apart - text}
 
 
 def pictures_key(images: Sequence[Picture]) -> int:

@@ -127,6 +127,6 @@ def noted(steps: Iterable[list[Batch]], log: BadSampleLog) -> Iterator[list[Batc
     """
     seen = 0
     for batches in steps:
-        seen += sum(batch.samples for batch in batches)
+        seen += sum(batch.samples - len(batch.pairs) for batch in batches)
         log.add([note for batch in batches for note in batch.notes], seen)
         yield batches

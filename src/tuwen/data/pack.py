@@ -121,6 +121,11 @@ def share_prefix(sequences: Sequence[TokenSequence]) -> list[Segment]:
     return [root, *branches]
 
 
+def packed_length(sequences: Sequence[TokenSequence]) -> int:
+    """Places of a row that sequences of one group take."""
+    return sum(len(segment.input_ids) for segment in share_prefix(sequences))
+
+
 def _shared_length(sequences: Sequence[TokenSequence]) -> int:
     shortest = min(len(one.input_ids) for one in sequences)
     trained = min(_first_trained(one.labels) for one in sequences)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from tuwen.config import TuwenError
@@ -84,7 +85,7 @@ def _credits(path: Path) -> dict[str, tuple[float, str]]:
 
 def difference_table(differences: Sequence[Difference], first: Path, second: Path) -> Table:
     """A row for each benchmark; a change whose interval leaves out 0 is marked."""
-    table = Table(title=f"A {first}\nB {second}", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=escape(f"A {first}\nB {second}"), title_justify="left", box=SIMPLE_HEAD)
     for heading in ("benchmark", "A", "B", "B − A", "95 %", "items 题", "better 更好", "worse 更差"):
         table.add_column(heading, justify="left" if heading == "benchmark" else "right")
     for one in differences:

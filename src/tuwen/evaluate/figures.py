@@ -37,20 +37,20 @@ class Draws:
             self._known[id(figure)] = figure.again(self)
         return self._known[id(figure)]
 
-    def _of(self, ids: Sequence[str]) -> np.ndarray:
+    def _places_of(self, ids: Sequence[str]) -> np.ndarray:
         return np.fromiter(map(self._places.__getitem__, ids), dtype=np.intp, count=len(ids))
 
     def times(self, ids: Sequence[str]) -> np.ndarray:
         """How often each item was drawn, [items, draws]; for what no sum will do."""
-        return self._times[self._of(ids)].astype(np.float64)
+        return self._times[self._places_of(ids)].astype(np.float64)
 
     def sum(self, ids: Sequence[str], values: Sequence[float]) -> np.ndarray:
         """The sum of the items that were drawn, [draws]."""
-        return self._sums(np.bincount(self._of(ids), np.asarray(values, np.float64), len(self._times))[None])[0]
+        return self._sums(np.bincount(self._places_of(ids), np.asarray(values, np.float64), len(self._times))[None])[0]
 
     def mean(self, ids: Sequence[str], values: Sequence[float]) -> np.ndarray:
         """The mean of the items that were drawn, [draws]; nan where none of them was."""
-        places, clusters = self._of(ids), len(self._times)
+        places, clusters = self._places_of(ids), len(self._times)
         sums = self._sums(
             np.stack(
                 [np.bincount(places, np.asarray(values, np.float64), clusters), np.bincount(places, minlength=clusters)]

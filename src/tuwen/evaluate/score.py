@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from tuwen.config import TuwenError
@@ -99,26 +100,21 @@ def score_files(
     return Scored(benchmark, chosen, benchmark.score(found, chosen), met, items)
 
 
-def score_table(
-    benchmark: Benchmark, scorer: str, measured: Mapping[str, tuple[Score, Intervals]], met: Coverage | None = None
-) -> Table:
+def score_table(benchmark: Benchmark, scorer: str, measured: Mapping[str, tuple[Score, Intervals]]) -> Table:
     """The figures that people quote with their intervals, beside published ones.
 
     Args:
         benchmark: what was measured.
         scorer: by which.
         measured: name → score and its intervals; the first one says which figures there are.
-        met: how predictions and items met, to be said where they did not.
     """
     title = f"{benchmark.title} · {scorer}"
-    if met is not None and not met.whole:
-        title += f" · {met}"
     names = list(next(iter(measured.values()))[0].headline)
     others = [one for one in benchmark.published if any(name in one.values for name in names)]
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     rows = []
     for name in names:
-        row = [name]
+        row = [escape(name)]
         for score, known in measured.values():
             row += [_figure(score.headline.get(name)), range_of(known.headline.get(name))]
         rows.append([*row, *(_figure(one.values.get(name)) for one in others)])

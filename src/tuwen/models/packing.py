@@ -241,8 +241,8 @@ def packed_mask(segments_RL: Tensor, parents_RL: Tensor, config: PretrainedConfi
     window = mask.binding(_window(config))
     if window is not None:
         raise TuwenError(
-            f"attention {implementation}: {kind} sees {window} tokens back, and it cannot keep to that in packed rows; "
-            f"use auto or a max_length of {window}"
+            f"attention {implementation}: cannot keep {kind}'s window of {window} tokens in packed rows; use a "
+            f"max_length of {window}, or attention auto where the model allows it"
         )
     if implementation == "sdpa":
         return mask.dense()

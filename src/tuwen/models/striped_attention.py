@@ -1,8 +1,8 @@
 """Attention on a CPU, stripe by stripe: some queries against only those keys that one of them sees.
 
-Scores are two batched products away and are computed again in the backward pass, so that those of one stripe are held
-at a time, as in FlashAttention (arXiv 2205.14135). For many masks most stripes are short: a row that holds many
-conversations costs the sum of their squares, not the square of its length.
+A stripe is two batched products. They are computed again in the backward pass, so that the scores of one stripe are
+held at a time, as in FlashAttention (arXiv 2205.14135). A row that holds many conversations costs the sum of the
+squares of their lengths, not the square of its own.
 
 Shape legend: R rows, A heads, G key/value heads, L places, E width of a query, F width of a value; of a stripe:
 N rows, Q queries, K keys, H keys that not all its queries see, X = N · G, Y = Q · A / G. Q and K count padding.
@@ -41,10 +41,10 @@ class Stripe(NamedTuple):
 
 
 def padded_size(places: int, dtype: torch.dtype) -> int:
-    """Places with padding, at most an eighth of them beyond the first 32.
+    """A number of places with padding: up to a multiple of 32, and at most an eighth above that.
 
-    For bf16 a CPU's kernel is compiled for each new shape and kept, which takes 0.7 ms and 0.6 MiB for each product, and
-    a stripe of conversations would most often have a new one.
+    In bf16 a product of a new shape is compiled first and kept, which takes about 0.7 ms and 0.6 MiB; most stripes
+    would have a new one.
     """
     if dtype != torch.bfloat16:
         return places

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from tuwen.chat.messages import Message, Text
+from tuwen.config import TuwenError
 from tuwen.data.asking.answers import AskingOptions, Question, UnfitError, ask_all
 from tuwen.data.asking.protected_text import ProtectedText
 from tuwen.data.asking.run import Job, Report, fits, report
@@ -72,9 +73,16 @@ class Translation(Question[Sample]):
         sample: in another language, at least in part.
         target: the language to translate into.
         model: who translates.
+
+    Raises:
+        TuwenError: for a sample with a rejected answer: what is worse about it may be lost on the way.
     """
 
     def __init__(self, sample: Sample, target: Language, model: str) -> None:
+        if sample.rejected is not None:
+            raise TuwenError(
+                f"{sample.id}: it has a rejected answer, and such samples are not translated; leave it out"
+            )
         self.sample, self.target = sample, target
         self.name, self.model = sample.id, model
         self._known: dict[tuple[int, int], str] = {}

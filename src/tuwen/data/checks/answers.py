@@ -60,10 +60,11 @@ class AnswersCheck(Check):
         Reason("cut_off_answer", "warning", "an answer ends inside a block of code", "回答在代码块中断掉"),
         Reason("blind_answer", "warning", "an answer says that no picture can be seen", "回答自称看不到图片"),
         Reason("refused_answer", "warning", "an answer about a picture that only refuses", "回答拒绝作答"),
+        Reason("same_rejected", "error", "the rejected answer is the same as the better one", "较差回答与较好回答相同"),
     )
 
     def look(self, subject: Subject) -> Iterator[Finding]:
-        """Every turn of the assistant."""
+        """Every turn of the assistant, and what the last one is better than."""
         for number, message, text in subject.turns():
             if message.role != "assistant":
                 continue
@@ -78,6 +79,9 @@ class AnswersCheck(Check):
                 yield Finding("blind_answer", f"{here}: {quoted(refusal, 80)}")
             elif subject.pictures and declined(text) == "answer":
                 yield Finding("refused_answer", f"{here}: {quoted(text, 80)}")
+        rejected = subject.sample.rejected
+        if rejected is not None and rejected.strip() == subject.sample.answer.strip():
+            yield Finding("same_rejected", quoted(rejected, 80))
 
 
 def refusal_in(text: str) -> str:

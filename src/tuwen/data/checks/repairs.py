@@ -29,7 +29,8 @@ def without_control_characters(sample: Sample) -> Sample:
     if any(_ESCAPE in message.text or mojibake_in(message.text) for message in sample.messages):
         return sample
     messages = tuple(Message(turn.role, plain_parts(_cleaned(part) for part in turn.parts)) for turn in sample.messages)
-    return replace(sample, messages=messages)
+    rejected = sample.rejected if sample.rejected is None else CONTROL.sub("", sample.rejected) or None
+    return replace(sample, messages=messages, rejected=rejected)
 
 
 def _cleaned(part: Part) -> Part:

@@ -62,10 +62,11 @@ def hashes(subject: Subject, has_id: bool) -> list[int]:
     said = subject.texts[-1] if subject.texts else ""
     answer = f"{sample.messages[-1].role}\1{said}" if sample.messages else ""
     closed = closed_answer(said) if answer.startswith("assistant") else ""
+    rejected = "" if sample.rejected is None else f"\3{sample.rejected}"
     question = pictures + asked.encode(errors="surrogatepass")
     return [
         _hash(sample.id.encode(errors="surrogatepass")) if has_id else 0,
-        _hash(question + b"\3" + answer.encode(errors="surrogatepass")),
+        _hash(question + b"\3" + (answer + rejected).encode(errors="surrogatepass")),
         _hash(question),
         _hash(closed.encode()) if closed else 0,
         _hash(sample.pair.encode(errors="surrogatepass")) if sample.pair else 0,

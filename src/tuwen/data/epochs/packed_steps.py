@@ -58,6 +58,9 @@ class PackedEpochs:
         self._shares = [EpochSource(len(source.index), share) for source, share in zip(sources, shares, strict=True)]
         self._offsets = np.concatenate([[0], np.cumsum([len(source.index) for source in sources])])
         self._text = np.concatenate([source.index.column("text_tokens") for source in sources]).astype(np.int32)
+        shared = np.concatenate([source.index.column("shared_tokens") for source in sources])
+        # Beside others about the same pictures, both answers of a sample have its question before them.
+        self._text_beside = self._text + shared.astype(np.int32)
         whole = np.concatenate([source.index.lengths(processor) for source in sources])
         self._pictures = (whole - self._text).astype(np.int32)
         # Sources that name the same picture are few, and packing each by itself costs next to nothing.
@@ -95,13 +98,15 @@ class PackedEpochs:
         order = np.argsort(self._keys[samples], kind="stable")
         members = samples[order]
         begins = self._boundaries(members)
-        text = np.add.reduceat(self._text[members], begins, dtype=np.int64)
+        alone = np.diff(np.append(begins, len(members))) == 1
+        beside = np.add.reduceat(self._text_beside[members], begins, dtype=np.int64)
+        text = np.where(alone, self._text[members[begins]], beside)
         lengths = np.minimum(text + self._pictures[members[begins]], self.budget)
         return members, np.append(begins, len(members)), lengths
 
     def _boundaries(self, members: np.ndarray) -> np.ndarray:
         """Where an item begins: at other pictures, or where the item would grow too long or too many."""
-        keys, text = self._keys[members], self._text[members]
+        keys, text = self._keys[members], self._text_beside[members]
         places = np.arange(len(members))
         fresh = np.ones(len(members), dtype=bool)
         alone = ~self._has_pictures[members]

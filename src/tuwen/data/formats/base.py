@@ -87,8 +87,8 @@ class Reading:
             **settings: values of the sample that the format itself knows.
 
         Raises:
-            RecordError: when places and pictures differ in number, a key of ours holds what it must not, or a worse answer
-                has no better one.
+            RecordError: when places and pictures differ in number, a key of ours holds what it must not, or a worse
+                answer has no better one.
         """
         plain = tuple(Message(message.role, plain_parts(message.parts)) for message in messages)
         places = count_places(plain)

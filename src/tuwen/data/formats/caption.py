@@ -19,6 +19,7 @@ from tuwen.data.containers.base import Container, Kind, Record
 from tuwen.data.containers.coco import CocoAnnotations, has_annotations
 from tuwen.data.formats.base import EXTRA, FORMATS, LANGUAGES, Format, Reading, Writing, extra, refusal
 from tuwen.data.formats.published import one_turn
+from tuwen.data.formats.turns import packs_answers
 from tuwen.data.sample import Language, Sample, language_of
 from tuwen.data.storage import exists, is_url
 
@@ -78,7 +79,7 @@ class CaptionFormat(Format):
     def recognises(cls, record: Record) -> bool:
         """A picture and a text, and nothing that is asked."""
         names = {name.lower() for name in record}
-        if names & _OTHERS:
+        if names & _OTHERS or packs_answers(record):
             return False
         return bool(names & {*IMAGES} and names & {*TEXTS}) or len(_guessed(record)) == 2
 

@@ -18,7 +18,7 @@ from tuwen.config import TuwenError
 from tuwen.data.containers.base import Kind, Record
 from tuwen.data.formats.base import EXTRA, FORMATS, Format, Reading, Writing, extra, refusal
 from tuwen.data.formats.placeholders import split_places
-from tuwen.data.formats.turns import read_pictures, refuse_unknown, unpacked_turns
+from tuwen.data.formats.turns import packs_answers, read_pictures, refuse_unknown, unpacked_turns
 from tuwen.data.sample import Sample, count_places
 
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant")
@@ -41,10 +41,8 @@ class PreferenceFormat(Format):
     @classmethod
     def recognises(cls, record: Record) -> bool:
         """Two answers and no other format's conversation, or RLHF-V's JSON of them."""
-        packed = record.get("text")
-        if isinstance(packed, str) and packed.startswith("{") and '"chosen"' in packed and '"rejected"' in packed:
-            return True
-        return bool(record.get("chosen")) and bool(record.get("rejected")) and not _CONVERSATIONS & record.keys()
+        ranked = bool(record.get("chosen")) and bool(record.get("rejected"))
+        return packs_answers(record) or (ranked and not _CONVERSATIONS & record.keys())
 
     def samples(self, record: Record, where: str, reading: Reading) -> list[Sample]:
         """One sample."""
@@ -146,8 +144,9 @@ def _content(message: Message, sample: Sample) -> str | list[Record]:
     """Text, or parts where there are pictures."""
     if not count_places([message]):
         return message.text
-    if label := next((part.label for part in message.parts if isinstance(part, Image) and part.label), None):
-        raise refusal(sample, f"the label {label!r} of a picture has no place in this format")
+    for part in message.parts:
+        if isinstance(part, Image) and part.label is not None:
+            raise refusal(sample, f"the label {part.label!r} of a picture has no place in this format")
     return [
         {"type": "text", "text": part.text} if isinstance(part, Text) else {"type": "image"} for part in message.parts
     ]

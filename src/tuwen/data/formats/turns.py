@@ -112,6 +112,12 @@ def refuse_unknown(record: Record, where: str, *, but: str = "") -> None:
         raise TuwenError(f"{where}: label: judged answers are not read")
 
 
+def packs_answers(record: Record) -> bool:
+    """Whether a record has a better and a worse answer in JSON under ``text``, as RLHF-V does."""
+    packed = record.get("text")
+    return isinstance(packed, str) and packed[:1] == "{" and '"chosen"' in packed and '"rejected"' in packed
+
+
 def unpacked_turns(value: Any, key: str) -> Any:
     """A turn or turns that a table keeps as JSON text; anything else, a text in brackets too, as it is.
 

@@ -85,7 +85,7 @@ class SampleRecord(StrictConfig):
     pair: str | None = None
     source: str = ""
     regions: list[RegionRecord] = []
-    rejected: str | None = Field(default=None, min_length=1)
+    rejected: str | None = None
 
 
 @FORMATS.register("tuwen")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from tuwen.config import StrictConfig, TuwenError, parse_config, unknown_name
 from tuwen.data.sample import Language
-from tuwen.data.synth.base import LANGUAGES, SUITES, AnySuite, Drawn, Question
+from tuwen.data.synth.base import LANGUAGES, NO, SUITES, YES, AnySuite, Drawn, Question
 
 # A picture about which nothing can be asked of what is kept is drawn again; no suite needs more than a few.
 ATTEMPTS = 1000
@@ -25,6 +26,8 @@ class SynthConfig(StrictConfig):
         size: sides of square pictures, the longer side of others, in pixels; each suite's own unless said.
         languages: of the questions that are kept.
         tasks: that are kept; all of the suites' unless said.
+        preference: whether questions are kept that are answered by yes or no alone, each with the other answer as the
+            rejected one.
         questions: about a picture at most; the halves of a pair stay together. None keeps all.
         font: a font file; one of the system's Chinese fonts unless said.
         settings: of single suites, e.g. ``{"words": {"longest": 6}}``.
@@ -34,6 +37,7 @@ class SynthConfig(StrictConfig):
     size: int | None = Field(default=None, ge=64, le=2048)
     languages: list[Language] = Field(default=list(LANGUAGES), min_length=1)
     tasks: list[str] | None = None
+    preference: bool = False
     questions: int | None = Field(default=14, ge=2)
     font: str | None = None
     settings: dict[str, dict[str, Any]] = Field(default={})
@@ -106,15 +110,19 @@ class Synthesiser:
             page = suite.page(seed, index, attempt)
             kept = self._keep(page.questions, rng)
             if kept:
-                return page.drawn(kept)
-        raise TuwenError(f"suites.{suite.name}: none of {ATTEMPTS} pictures has a question of tasks: keep more of them")
+                drawn = page.drawn(kept)
+                return _with_rejected(drawn) if self.config.preference else drawn
+        wanted = "that preference can be learnt from" if self.config.preference else "of tasks: keep more of them"
+        raise TuwenError(f"suites.{suite.name}: none of {ATTEMPTS} pictures has a question {wanted}")
 
     def _keep(self, questions: Sequence[Question], rng: random.Random) -> list[Question]:
         languages, tasks, most = self.config.languages, self._tasks, self.config.questions
         kept = [
             question
             for question in questions
-            if question.language in languages and (tasks is None or question.task in tasks)
+            if question.language in languages
+            and (tasks is None or question.task in tasks)
+            and (question.pair is not None or not self.config.preference)
         ]
         if most is None or len(kept) <= most:
             return kept
@@ -138,3 +146,11 @@ class Synthesiser:
             found += [message.text for sample in self.draw(seed, index).samples for message in sample.messages]
             index += 1
         return found + [word for suite in self._suites for word in suite.words() * 4]
+
+
+def _with_rejected(drawn: Drawn) -> Drawn:
+    """The same, each question with the answer of the other half of its pair beside its own."""
+    other = {
+        answers[language]: turned[language] for language in LANGUAGES for answers, turned in ((YES, NO), (NO, YES))
+    }
+    return replace(drawn, samples=tuple(replace(sample, rejected=other[sample.answer]) for sample in drawn.samples))
