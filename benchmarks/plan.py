@@ -100,7 +100,7 @@ class Training:
         whole = ways.type == "ddp"
         place_weights(self.model, self.stage, recipe.precision, accelerator.device if whole else None)
         set_gradient_checkpointing(self.model, self.stage)
-        trained = TrainedModel(self.model.train(), self.stage.wanted)
+        trained = TrainedModel(self.model.train(), self.stage.sums)
         self.engine: Engine = start_engine(trained, ways, accelerator)
         groups = make_groups(self.model, self.stage) if self.engine.splits else groups
         self.optimizer = GroupedOptimizer(groups, self.stage)

@@ -109,8 +109,8 @@ def table(rounds: list[dict[str, Outcome]], title: str) -> Table:
     result = Table(title=title)
     for heading in ("", "answer tokens/s", "samples/s", "peak MiB", "in training"):
         result.add_column(heading, justify="right" if heading else "left")
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    most = peak_flops(name, torch.bfloat16)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    most = peak_flops(device, torch.bfloat16)
     for heading in ("Tuwen is faster by", "by processor time", *(["FLOP utilisation"] if most else [])):
         result.add_column(heading, justify="right")
     for name, label in ROWS.items():

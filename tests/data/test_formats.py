@@ -479,7 +479,7 @@ EXAMPLES: dict[str, tuple[str, str, list[Any], list[str], list[str]]] = {
     "ms-swift, ranked": (
         "swift",
         "x.jsonl",
-        [{"messages": TURNS, "images": ["a.png"], "rejected_response": "Worse."}, {"messages": TURNS, "images": ["a.png"]}],
+        [{"messages": TURNS, "images": ["a.png"], "rejected_response": said} for said in ("Worse.", None)],
         TURNS_SAID,
         ["a.png"],
     ),

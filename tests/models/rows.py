@@ -58,6 +58,6 @@ def conversations(layout: Rows) -> Iterator[tuple[int, Tensor]]:
 def rows(draw: st.DrawFn) -> Rows:
     """Rows of a few items, of single tokens and of some hundreds, with and without branches and padding."""
     size = st.one_of(st.integers(1, 9), st.integers(60, 140))
-    branches = st.lists(size, max_size=3).map(tuple)
+    branches = st.lists(size, max_size=2).map(tuple)
     item = st.builds(Item, beginning=size, branches=branches)
-    return lay_out(draw(st.lists(st.lists(item, min_size=1, max_size=4), min_size=1, max_size=3)))
+    return lay_out(draw(st.lists(st.lists(item, min_size=1, max_size=3), min_size=1, max_size=2)))

@@ -78,6 +78,15 @@ def test_or_the_run_goes_back_and_passes_over_it(tmp_path: Path, monkeypatch: py
     ]
 
 
+def test_going_back_to_the_beginning_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OBJECTIVES, "answers", poisoned(7, float("nan")))
+    rare = {**ONE_STAGE, "checkpoints": {"steps": 100}}
+    lines = run(rare, tmp_path / "back", not_finite="roll_back")
+    monkeypatch.setitem(OBJECTIVES, "answers", poisoned(7, float("nan")))
+    skipped = run(rare, tmp_path / "skip", not_finite="skip")
+    assert [line["answers"] for line in lines] == [line["answers"] for line in skipped if line["step"] != 4]
+
+
 def test_a_spike_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OBJECTIVES, "answers", poisoned(2 * FEWEST + 3, 50.0))
     values = {**ONE_STAGE, "stages": [{**ONE_STAGE["stages"][0], "steps": FEWEST + 3}]}

@@ -1,4 +1,4 @@
-"""Better answers are preferred to worse ones: as the papers say, packed as one by one, and in runs that can be stopped."""
+"""Better answers are preferred to worse ones: as the papers say, packed as alone, and in runs that can be stopped."""
 
 from __future__ import annotations
 

@@ -47,6 +47,8 @@ def _title(shown: Shown) -> Text:
     named = [sample.task, sample.language, sample.source, f"pair {sample.pair}" if sample.pair else ""]
     text = Text(sample.id, style="bold")
     text.append("".join(f" · {name}" for name in named if name), style="dim")
+    if sample.rejected is not None:
+        text.append(f"\nrejected answer 较差的回答: {sample.rejected}", style="dim")
     if shown.change:
         text.append(f"\nmade to fit 为适应长度: {shown.change}", style="yellow")
     if shown.refused:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.console import Console
+from torch import Tensor
 
 from tuwen.config import TuwenError
 from tuwen.train.modules.optimizer import Group
@@ -23,9 +24,18 @@ class GradientAudit:
         stage: how.
         accelerator: knows the processes.
         console: where tensors without a gradient are named.
+        reached: whether a tensor has a gradient; engines may have taken it away from it.
     """
 
-    def __init__(self, groups: Sequence[Group], stage: Stage, accelerator: Accelerator, console: Console) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        stage: Stage,
+        accelerator: Accelerator,
+        console: Console,
+        reached: Callable[[Tensor], bool] = lambda tensor: tensor.grad is not None,
+    ) -> None:
+        self._reached = reached
         self._groups, self._stage, self._console = groups, stage, console
         self._processes = accelerator.num_processes
         self._done = False
@@ -41,7 +51,7 @@ class GradientAudit:
         """
         if self._done:
             return
-        reached = [[tensor.grad is not None for tensor in group.tensors] for group in self._groups]
+        reached = [[self._reached(tensor) for tensor in group.tensors] for group in self._groups]
         everyone = [(pictures, reached)] if self._processes == 1 else gather_object([(pictures, reached)])
         # Without a picture a connector behind a frozen language model gets nothing, and rightly so.
         if not any(count for count, _ in everyone) and any(group.module != "language" for group in self._groups):

@@ -85,7 +85,7 @@ class StageLoop:
         self.processes = Processes(accelerator)
         self._factors, self._wishes, self._average = factors, wishes, average
         self._utilisation, self._preference = utilisation, preference
-        self._audit = GradientAudit(groups, stage, accelerator, display.console)
+        self._audit = GradientAudit(groups, stage, accelerator, display.console, engine.reached)
 
     def run(
         self,

@@ -24,6 +24,7 @@ ENGINES = Registry(
     {
         "ddp": f"{_HERE}.ddp",
         "fsdp": f"{_HERE}.fsdp",
+        "zero2": f"{_HERE}.deepspeed",
     },
 )
 
@@ -67,6 +68,10 @@ class Engine:
     def accumulating(self, last: bool) -> AbstractContextManager[object]:
         """Around the passes of a batch; only after the ``last`` of a step processes need to meet."""
         return nullcontext()
+
+    def reached(self, tensor: Tensor) -> bool:
+        """Whether a tensor has a gradient from this process."""
+        return tensor.grad is not None
 
     def clip(self, groups: Sequence[Group], limit: float) -> float:
         """Scale all gradients to a norm of at most ``limit`` (0: no limit); returns the norm before."""

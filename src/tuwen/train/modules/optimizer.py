@@ -47,6 +47,10 @@ class GroupedOptimizer:
         """The optimisers underneath."""
         return [optimizer for optimizer, _ in self._parts]
 
+    def replace(self, by: Callable[[TorchOptimizer], TorchOptimizer]) -> None:
+        """Put another optimiser in the place of each, e.g. an engine's that drives it."""
+        self._parts = [(by(optimizer), groups) for optimizer, groups in self._parts]
+
     def step(self, step: float) -> dict[str, float]:
         """Update all tensors in step ``step`` (from 0); returns the highest rate of each module by the first rule."""
         rates: dict[str, float] = {}
@@ -103,6 +107,8 @@ class GroupedOptimizer:
         for optimizer, groups in self._parts:
             for name, tensor in _named(groups):
                 kept = by_name.pop(name, {})
+                # Where the run goes back to its beginning, what was gathered since is forgotten.
+                optimizer.state.pop(tensor, None)
                 if kept:
                     optimizer.state[tensor] = {key: _restored(value, tensor, as_held) for key, value in kept.items()}
         if by_name:

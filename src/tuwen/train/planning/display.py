@@ -18,6 +18,7 @@ LABELS = {
     "gradients": "gradients 梯度",
     "optimiser": "optimiser 优化器",
     "average": "moving average 滑动平均",
+    "reference": "reference 参考模型",
     "gathered": "gathered weights 聚集的权重",
     "communication": "communication 通信缓冲",
     "batch": "batch 批次",

@@ -28,8 +28,8 @@ BESIDES = 2 * 2**30
 STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2 + 2 * 4 / 256, "muon": 4.0}
 # Smaller tensors have their moments in fp32 always (`bitsandbytes`).
 SMALLEST_IN_8_BITS = 4096
-# DeepSpeed's defaults, in numbers: gradients that are added up over processes at once, weights that stay gathered.
-REDUCED_AT_ONCE, MOST_GATHERED = 5e8, 1e9
+# Gradients that DeepSpeed adds up over processes at once, in numbers.
+REDUCED_AT_ONCE = 5e8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +58,10 @@ class _Sizes:
 
     Attributes:
         held: its weights as each stage holds them.
-        working: its weights in the type that products are formed in.
         trained: numbers that are trained.
         states: of the optimiser.
         average: of the moving average of weights.
+        reference: of the weights as they were before the stage, where answers are compared under them.
         layer: weights of the largest layer, in the working type.
         layer_trained: numbers that are trained of the layer with most of them.
         inside: ids of the weights of layers.
@@ -72,10 +72,10 @@ class _Sizes:
     """
 
     held: float
-    working: float
     trained: int
     states: float
     average: float
+    reference: float
     layer: float
     layer_trained: int
     inside: set[int]
@@ -103,13 +103,11 @@ class _Way:
         parts: (sizes, processes that it is split over, all processes) → bytes that each of them holds.
         on_host: parts that ``offload`` puts into the processor's memory.
         gathers: whether passes work on copies in the working type, and gradients are added up layer by layer.
-        autocast: whether products are formed in bf16 whatever the weights are in.
     """
 
     parts: Callable[[_Sizes, int, int], dict[str, float]]
     on_host: frozenset[str] = frozenset()
     gathers: bool = True
-    autocast: bool = True
 
 
 def _whole(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
@@ -118,6 +116,7 @@ def _whole(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
         "gradients": sizes.gradients,
         "optimiser": sizes.states,
         "average": sizes.average,
+        "reference": sizes.reference,
         # Gradients are copied into buckets that processes add up.
         "communication": sizes.gradients if processes > 1 else 0.0,
     }
@@ -129,6 +128,7 @@ def _fully_sharded(sizes: _Sizes, split: int, processes: int) -> dict[str, float
         "gradients": sizes.gradients / split,
         "optimiser": sizes.states / split,
         "average": sizes.average / split,
+        "reference": sizes.reference / split,
         # A layer and the next one, which is fetched meanwhile; what belongs to none stays for the whole pass.
         "gathered": 2 * sizes.layer + sizes.rest,
         # What belongs to no layer is added up at the end of the pass.
@@ -136,34 +136,24 @@ def _fully_sharded(sizes: _Sizes, split: int, processes: int) -> dict[str, float
     }
 
 
-def _zero(sizes: _Sizes, split: int, weights: float, gathered: float) -> dict[str, float]:
-    """DeepSpeed: all weights in the working type, those that are trained in fp32 besides, where that is another one."""
-    kept_apart = sizes.number < 4
+def _zero2(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
+    """DeepSpeed keeps a process's part of the trained weights once more, to update it there."""
     return {
-        "weights": weights,
-        "master weights": 4 * sizes.trained / split if kept_apart else 0.0,
-        "gradients": (4 + (sizes.number if kept_apart else 0)) * sizes.trained / split,
+        "weights": sizes.held,
+        "master weights": 4 * sizes.trained / split,
+        "gradients": sizes.gradients / split,
         "optimiser": sizes.states / split,
-        "average": sizes.average / split,
-        "gathered": gathered,
-        "communication": sizes.number * min(sizes.trained, REDUCED_AT_ONCE),
+        "average": sizes.average,
+        "reference": sizes.reference,
+        "communication": 4 * min(sizes.trained, REDUCED_AT_ONCE),
     }
 
 
-def _zero2(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
-    return _zero(sizes, split, sizes.working, 0.0)
-
-
-def _zero3(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
-    return _zero(sizes, split, sizes.working / split, min(sizes.working, sizes.number * MOST_GATHERED))
-
-
-_MOVED = frozenset({"gradients", "optimiser", "average", "master weights"})
+_MOVED = frozenset({"gradients", "optimiser", "average", "reference", "master weights"})
 _WAYS = {
     "ddp": _Way(_whole, gathers=False),
     "fsdp": _Way(_fully_sharded, on_host=_MOVED | {"weights"}),
-    "zero2": _Way(_zero2, on_host=_MOVED, autocast=False),
-    "zero3": _Way(_zero3, on_host=_MOVED | {"weights"}, autocast=False),
+    "zero2": _Way(_zero2, on_host=_MOVED),
 }
 
 
@@ -201,7 +191,7 @@ def plan_memory(
     for name, weight in model.named_parameters():
         in_bf16 = bf16 if way.gathers else types[name] != "fp32" and bf16
         weight.data = weight.data.to(torch.bfloat16 if in_bf16 else torch.float32)
-    rehearsal = rehearse(model, stage, shape, autocast=bf16 and way.autocast)
+    rehearsal = rehearse(model, stage, shape, autocast=bf16)
     return MemoryPlan(
         parts={**parts, **_of_passes(rehearsal, sizes)},
         peak=_peak(way, parts, rehearsal, sizes, accumulate=stage.accumulate > 1),
@@ -258,10 +248,10 @@ def _sizes(
     in_4_bits = [weight.numel() for weight in every if types[names[id(weight)]] == "nf4"]
     return _Sizes(
         held=sum(weight.numel() * BYTES[types[names[id(weight)]]] for weight in every),
-        working=working(every),
         trained=trained,
         states=sum(_state_bytes(group.rule, tensor.numel()) for group in groups for tensor in group.tensors),
-        average=4.0 * trained * (stage.ema is not None) + _reference_bytes(groups, stage),
+        average=4.0 * trained if stage.ema is not None else 0.0,
+        reference=_reference_bytes(groups, stage),
         layer=max((working(layer) for layer in layers), default=0.0),
         layer_trained=max((_trained(layer) for layer in layers), default=0),
         inside=inside,
