@@ -39,7 +39,7 @@ format: setup  ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 bench: setup  ## measure against others, side by side
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/training
 	$(BIN)/python benchmarks/synthesis.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/data_check.py

@@ -99,11 +99,14 @@ def _question(values: Record, where: str) -> list[Message] | None:
     if key is None:
         return None
     question = unpacked_turns(values[key], "role")
+    if question in ([], "[]"):
+        # All of the conversation is the answer, and a table keeps the list as text.
+        return []
     if key == "instruction" and isinstance(values.get("input"), str) and values["input"]:
         question = f"{question}\n{values['input']}"
     if isinstance(question, str):
         return [Message("user", tuple(split_places(question, breaks=False)))]
-    return _turns(question, f"{where}: {key}") if question else []
+    return _turns(question, f"{where}: {key}")
 
 
 def _conversation(asked: list[Message] | None, answer: Any, where: str) -> list[Message]:
