@@ -38,7 +38,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings["sources"] = [{"type": "data", "path": str(folder / "data.json")}]
     stage = settings["stages"][1]
     settings["stages"] = [stage]
-    for key in ("steps", "groups", "accumulate", "save_every"):
+    for key in ("steps", "groups", "accumulate"):
         del stage[key]
     stage |= {"epochs": 1, "sequences": 1, "max_length": 120}
     path = folder / "recipe.yaml"

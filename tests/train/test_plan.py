@@ -34,7 +34,7 @@ def toy(**changes: Any) -> dict[str, Any]:
     """The toy recipe with packed stages and changes in it."""
     values = copy.deepcopy(TOY)
     for stage in values["stages"]:
-        for key in ("steps", "groups", "save_every"):
+        for key in ("steps", "groups"):
             stage.pop(key, None)
         stage |= {"epochs": 2, "sequences": 2, "max_length": 256}
     return {**values, **changes}
