@@ -41,8 +41,8 @@ from tuwen.train.planning.devices import peak_flops
 OURS = "tuwen"
 ROWS = {
     "trainer": "LLaVA + Trainer, padded",
-    "modality": "… batches of one modality (LLaVA)",
-    "length": "… batches of one length (transformers)",
+    "modality": "… grouped by modality, as LLaVA's",
+    "length": "… grouped by length",
     "trl": "TRL SFTTrainer",
     OURS: "Tuwen, packed",
 }
@@ -163,7 +163,7 @@ def main() -> None:
         run_here(options)
         return
     wanted = [name for name in options.only if name not in NEEDS or find_spec(NEEDS[name])]
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     with tempfile.TemporaryDirectory() as place:
         size = find_size(options.size, dry_run=options.dry_run)
         corpus = Corpus.write(Path(place) / "corpus", options.data, size, options.samples)
