@@ -19,6 +19,7 @@ from tests.models.rows import Item, Rows, lay_out, rows
 from tuwen.config import TuwenError
 from tuwen.models.attention import by_spans, check_packed, flex_attention, packed_attention, prefer_packed
 from tuwen.models.packing import FLEX, PACKED, PackedMask, packed_mask
+from tuwen.models.striped_attention import striped_attention
 
 CPU = torch.device("cpu")
 MIXED = lay_out([[Item(150, (30, 70, 10)), Item(40)], [Item(2, (1, 1)), Item(260)]])
@@ -59,21 +60,27 @@ def check(attend: Callable[..., Tensor], layout: Rows, key_heads: int, dtype: to
     same(got, wanted, mine, theirs, 1e-5 if dtype == torch.float32 else 3e-2)
 
 
-def by_stripes(*arguments: Any, **kwargs: Any) -> Tensor:
+def chosen(*arguments: Any, **kwargs: Any) -> Tensor:
     return packed_attention(*arguments, **kwargs)[0]
+
+
+def by_stripes(
+    layer: Layer, query: Tensor, key: Tensor, value: Tensor, mask: PackedMask, sliding_window: int | None = None
+) -> Tensor:
+    return striped_attention(query, key, value, mask.stripes(query.dtype, sliding_window), query.shape[3] ** -0.5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(rows(), st.sampled_from([1, 2, 4]), st.sampled_from([None, 3, 90]))
 @example(lay_out([[Item(300), Item(300)]]), 2, 90)
 def test_equals_a_dense_mask_with_its_gradients(layout: Rows, key_heads: int, window: int | None) -> None:
-    for attend in (by_stripes, by_spans):
+    for attend in (chosen, by_stripes, by_spans):
         check(attend, layout, key_heads, torch.float32, window)
 
 
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
 def test_equals_a_dense_mask_in_bf16(key_heads: int) -> None:
-    for attend in (by_stripes, by_spans):
+    for attend in (chosen, by_stripes, by_spans):
         check(attend, MIXED, key_heads, torch.bfloat16, None)
 
 
@@ -83,7 +90,7 @@ def test_values_of_another_width_and_autocast(autocast: bool) -> None:
     query, key, value = tensors(batch, length)
     mask = PackedMask(MIXED.segments, MIXED.parents)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        got = by_stripes(Layer(2), query, key, value[..., :3], mask, scaling=0.1)
+        got = chosen(Layer(2), query, key, value[..., :3], mask, scaling=0.1)
     assert got.dtype == (torch.bfloat16 if autocast else torch.float32)
     wanted, _ = sdpa_attention_forward(Layer(2), query, key, value[..., :3], mask.dense(), scaling=0.1)
     real = (MIXED.segments >= 0)[..., None, None]
@@ -132,8 +139,8 @@ def test_dropout_keeps_conversations_apart() -> None:
     layout = lay_out([[Item(20), Item(600), Item(3, (4, 5))]])
     query, key, value = tensors(1, layout.segments.shape[1])
     mask = PackedMask(layout.segments, layout.parents)
-    got = by_stripes(Layer(2), query, key, value, mask, dropout=0.5)
-    assert not torch.allclose(got, by_stripes(Layer(2), query, key, value, mask))
+    got = chosen(Layer(2), query, key, value, mask, dropout=0.5)
+    assert not torch.allclose(got, chosen(Layer(2), query, key, value, mask))
     second = layout.segments[0] == 1
     for tensor in torch.autograd.grad(got[:, second].sum(), (query, key, value)):
         assert not tensor[:, :, ~second].any()

@@ -20,6 +20,8 @@ from tuwen.models.packing import FLEX, PACKED, PackedMask, packed_mask
 from tuwen.models.striped_attention import striped_attention, whole_rows
 
 AttentionName = Literal["auto", "sdpa", "eager", "flex"]
+# Where stripes would be slower: places of a row, and scores of a layer, which are 16 MiB in bf16.
+SHORT_ROW, FEW_SCORES = 512, 2**23
 # A row to try a model with: the pieces' lengths and parents. It is longer than a block of FlexAttention.
 TRIED_LENGTHS, TRIED_PARENTS = (50, 40, 30, 30), (-1, -1, 1, 1)
 
@@ -36,8 +38,9 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attention that computes little of what a ``PackedMask`` hides; `torch`'s kernel for any other mask.
 
-    On a CPU it goes stripe by stripe, elsewhere with one call of `torch`'s kernel an item. Without a mask where all see
-    all, as in a vision encoder, stripes are 1.5 to 6 times as fast on a CPU in bf16, the more so the fewer places.
+    On a CPU it goes stripe by stripe, where rows are short over all at once; elsewhere with one call of `torch`'s
+    kernel an item. Without a mask where all see all, as in a vision encoder, stripes are 1.5 to 6 times as fast as that
+    kernel on a CPU in bf16, the more so the fewer places.
 
     Args:
         module: the attention layer; ``is_causal`` says what holds without a mask.
@@ -54,22 +57,54 @@ def packed_attention(
     """
     dtype, window = _dtype(query), kwargs.get("sliding_window")
     kwargs.update(dropout=dropout, scaling=scaling)
+    packed = attention_mask if isinstance(attention_mask, PackedMask) else None
     if any(kwargs.get(name) is not None for name in ("softcap", "position_bias", "cache")):
-        if isinstance(attention_mask, PackedMask):
-            attention_mask = attention_mask.dense(window)
+        seen = attention_mask if packed is None else packed.dense(window)
+        return sdpa_attention_forward(module, query, key, value, seen, **kwargs)
+    all_seen = attention_mask is None and dtype == torch.bfloat16 and not _causal(module, kwargs)
+    if query.device.type == "cpu" and not dropout and (packed is not None or all_seen):
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+        if not _few_scores(query, key):
+            stripes = whole_rows(query) if packed is None else packed.stripes(dtype, window)
+            return striped_attention(query, key, value, stripes, _scale(query, scaling)), None
+        if dtype == torch.bfloat16:
+            bias = None if packed is None else packed.bias(dtype, window)
+            return products_attention(query, key, value, bias, _scale(query, scaling)), None
+    if packed is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    stripes = None
-    if query.device.type == "cpu" and not dropout:
-        if isinstance(attention_mask, PackedMask):
-            stripes = attention_mask.stripes(dtype, window)
-        elif attention_mask is None and dtype == torch.bfloat16 and not _causal(module, kwargs):
-            stripes = whole_rows(query)
-    if stripes is not None:
-        scaling = query.shape[3] ** -0.5 if scaling is None else scaling
-        return striped_attention(query.to(dtype), key.to(dtype), value.to(dtype), stripes, scaling), None
-    if isinstance(attention_mask, PackedMask):
-        return by_spans(module, query, key, value, attention_mask, **kwargs), None
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    if query.device.type == "cpu" and _few_scores(query, key):
+        return sdpa_attention_forward(module, query, key, value, packed.dense(window), **kwargs)
+    return by_spans(module, query, key, value, packed, **kwargs), None
+
+
+def _scale(query_BAQE: Tensor, scaling: float | None) -> float:
+    return query_BAQE.shape[3] ** -0.5 if scaling is None else scaling
+
+
+def _few_scores(query_BALE: Tensor, key_BGLE: Tensor) -> bool:
+    """Whether starting more products takes longer than the scores that stripes save, and the scores may be kept."""
+    rows, heads, queries, _ = query_BALE.shape
+    keys = key_BGLE.shape[2]
+    return keys <= SHORT_ROW and rows * heads * queries * keys <= FEW_SCORES
+
+
+def products_attention(
+    query_BAQE: Tensor, key_BGKE: Tensor, value_BGKE: Tensor, bias_B1QK: Tensor | None, scaling: float
+) -> Tensor:
+    """Attention as two batched products over all places, with the weights kept for the backward pass; [B, Q, A, E]."""
+    batch, heads, queries, _ = query_BAQE.shape
+    keys = key_BGKE.shape[2]
+    # Heads that share a key stand one behind the other: X = B · G, Y = Q · A / G.
+    query_XYE, key_XKE, value_XKE = (
+        part.reshape(batch * key_BGKE.shape[1], -1, part.shape[3]) for part in (query_BAQE, key_BGKE, value_BGKE)
+    )
+    # Autocast would turn the scores into fp32 for the softmax and back.
+    with torch.autocast(query_BAQE.device.type, enabled=False):
+        scores_XYK = torch.baddbmm(query_XYE.new_zeros(()), query_XYE, key_XKE.transpose(1, 2), beta=0, alpha=scaling)
+        if bias_B1QK is not None:
+            scores_XYK = scores_XYK.view(batch, heads, queries, keys).add_(bias_B1QK).view_as(scores_XYK)
+        attended_XYE = torch.bmm(scores_XYK.softmax(dim=-1), value_XKE)
+    return attended_XYE.view(batch, heads, queries, -1).transpose(1, 2)
 
 
 def by_spans(

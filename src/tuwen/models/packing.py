@@ -136,6 +136,17 @@ class PackedMask(Tensor):
             ],
         )
 
+    def bias(self, dtype: torch.dtype, window: int | None = None) -> Tensor:
+        """What is added to the scores where all are computed, [R, 1, L, L]; ``window`` as in ``dense``."""
+        window = self.binding(window)
+        # Not -∞: padding sees nothing, and the softmax of its scores would be no number.
+        hidden = torch.finfo(dtype).min / 2
+
+        def make() -> Tensor:
+            return torch.zeros(self.shape, dtype=dtype, device=self.device).masked_fill_(~self.dense(window), hidden)
+
+        return self._once(("bias", dtype, window), make)
+
     def stripes(self, dtype: torch.dtype, window: int | None = None) -> list[Stripe]:
         """For ``striped_attention``, in which padding sees nothing.
 
