@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,12 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from tests.command_line import CommandLine
+
 # A shared machine may stop for longer than any deadline.
 settings.register_profile("tuwen", deadline=None)
 settings.load_profile("tuwen")
+COMMAND_LINE = CommandLine()
 TOY: dict[str, Any] = {
     "model": {
         "vision": {
@@ -85,15 +87,12 @@ def run_cli(
     *arguments: str | Path, stdin: str = "", cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """``tuwen ARGUMENTS`` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "tuwen", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        input=stdin,
-        timeout=300,
-        check=False,
+    return COMMAND_LINE.run(
+        [*map(str, arguments)],
+        stdin=stdin,
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "160", "OMP_NUM_THREADS": "1", **environment},
+        environment={**os.environ, "COLUMNS": "160", "OMP_NUM_THREADS": "1", **environment},
+        timeout=300,
     )
 
 

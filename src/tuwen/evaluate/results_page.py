@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuwen.data.looking.page import jpeg, write_page
+from tuwen.data.looking.page import jpeg, script_data, write_page
 from tuwen.data.media import fetch
 from tuwen.evaluate.benchmark import Item
 from tuwen.evaluate.intervals import Interval
@@ -49,8 +48,7 @@ def write_results(results: Sequence[Result], out: Path, model: str) -> None:
     """
     sections = [_section(result) for result in results]
     cards = {section["name"]: section.pop("cards") for section in sections}
-    # Inside a script element, only this sequence could end it.
-    data = json.dumps(cards, ensure_ascii=False).replace("</", "<\\/")
+    data = script_data(cards)
     write_page(out, "tuwen.evaluate", "results.html.jinja", model=model, sections=sections, data=data)
 
 

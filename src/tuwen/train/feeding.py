@@ -5,14 +5,28 @@ from __future__ import annotations
 from typing import Protocol
 
 from tuwen.config import TuwenError
+from tuwen.data.collator import Collator
 from tuwen.data.data_source import DataSource
 from tuwen.data.epochs.mixture import MixtureSettings
 from tuwen.data.epochs.packed_steps import PackedEpochs, PackedSteps
 from tuwen.data.loader import DrawnSteps, StepGroups
 from tuwen.data.source import Mixture
+from tuwen.models.configuration import TuwenConfig
 from tuwen.models.processing import TuwenProcessor
+from tuwen.models.recipe import ModelRecipe
 from tuwen.train.recipe import Recipe
 from tuwen.train.stage import Stage
+from tuwen.vision import ImagePolicy
+
+# Texts that a new tokenizer is trained on.
+TOKENIZER_TEXTS = 20_000
+
+
+def tokenizer_texts(model: ModelRecipe, mixture: Mixture, seed: int) -> list[str] | None:
+    """What the model's new tokenizer is trained on; None where it has one."""
+    if model.tokenizer is None or model.tokenizer.train is None:
+        return None
+    return mixture.texts(seed, TOKENIZER_TEXTS)
 
 
 class Member(Protocol):
@@ -102,3 +116,35 @@ def check_mixture(recipe: Recipe) -> None:
     if recipe.mixture != MixtureSettings() and all(stage.sequences is None for stage in recipe.stages):
         name = next(iter(recipe.mixture.model_fields_set))
         raise TuwenError(f"mixture.{name}: has an effect in stages with sequences only; say sequences, or remove it")
+
+
+def stage_collator(stage: Stage, processor: TuwenProcessor, config: TuwenConfig) -> Collator:
+    """What makes a stage's batches.
+
+    Raises:
+        TuwenError: when the stage trains regions and the connector or the image policy does not keep places.
+    """
+    return Collator(
+        processor,
+        token_grid=_token_grid(stage, processor.policy, config) if "regions" in stage.wanted else None,
+        answers="answers" in stage.sums,
+        max_length=stage.max_length,
+        too_long=stage.too_long,
+        pairs="preference" in stage.wanted,
+    )
+
+
+def _token_grid(stage: Stage, policy: ImagePolicy, config: TuwenConfig) -> tuple[int, int]:
+    """Rows and columns of a picture's tokens."""
+    grid: tuple[int, int] | None = config.connector.token_grid(config.patch_grid(policy.plan(1, 1)))
+    if grid is None:
+        raise TuwenError(
+            f"stages.{stage.name}.objectives.regions: connector {config.connector_config['type']!r} does not keep "
+            "the grid of patches; choose one that does, e.g. mlp, or leave regions out"
+        )
+    if not policy.keeps_fractions:
+        raise TuwenError(
+            f"stages.{stage.name}.objectives.regions: image_policy {policy.to_dict()['type']!r} cuts or pads the "
+            "picture; choose square, or leave regions out"
+        )
+    return grid

@@ -29,7 +29,7 @@ from tuwen.data.loader import StepGroups
 from tuwen.data.source import Mixture, parse_sources
 from tuwen.models.attention import prefer_packed
 from tuwen.models.recipe import ModelRecipe
-from tuwen.train.feeding import check_mixture, stage_feed
+from tuwen.train.feeding import check_mixture, stage_feed, tokenizer_texts
 from tuwen.train.keeping.checkpoint_store import Checkpoints
 from tuwen.train.keeping.resume import AUTO, Start, check_same, find_start, same_steps, stage_folder
 from tuwen.train.looking.run_page import write_run_page
@@ -43,8 +43,6 @@ from tuwen.train.run_folder import RunFolder
 from tuwen.train.stage_run import RunParts, StageRun, Stopped
 
 __all__ = ["Stopped", "run_recipe", "train"]
-
-TOKENIZER_TEXTS = 20_000
 
 
 def train(
@@ -241,9 +239,7 @@ def _without_adapters(folder: ModelFolder) -> ModelFolder:
 def _first_model(recipe: Recipe, mixture: Mixture) -> ModelFolder:
     if not isinstance(recipe.model, ModelRecipe):
         return open_model(recipe.model)
-    texts = None
-    if recipe.model.tokenizer is not None and recipe.model.tokenizer.train is not None:
-        texts = mixture.texts(recipe.seed, TOKENIZER_TEXTS)
+    texts = tokenizer_texts(recipe.model, mixture, recipe.seed)
     built = build_model(recipe.model, texts)
     return built
 

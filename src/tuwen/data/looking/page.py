@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -203,6 +204,11 @@ def _data_url(picture: PIL.Image.Image, kind: str, **options: Any) -> str:
     stream = io.BytesIO()
     picture.save(stream, format=kind, **options)
     return as_data_url(kind.lower(), stream.getvalue())
+
+
+def script_data(value: Any) -> str:
+    """JSON for inside a script element: nothing in it is taken for markup, whatever a model has said."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def write_page(out: Path, package: str, template: str, **values: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuwen.config import to_yaml
-from tuwen.data.looking.page import jpeg, write_page
+from tuwen.data.looking.page import jpeg, script_data, write_page
 from tuwen.train.looking.charts import Chart, Curve, ShortCurve, make_charts, shorten
 from tuwen.train.looking.run_facts import differences, facts
 from tuwen.train.looking.run_table import model_name
@@ -66,11 +65,6 @@ def write_run_page(runs: Sequence[RunFolder], out: Path, *, metrics: Sequence[st
         hidden=hidden,
         data=script_data(data),
     )
-
-
-def script_data(value: Any) -> str:
-    """JSON for inside a script element: nothing in it is taken for markup, whatever a model has said."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _stages(run: RunFolder) -> list[dict[str, Any]]:

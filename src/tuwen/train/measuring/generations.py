@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +18,13 @@ from tuwen.data.sample import Sample, count_places
 from tuwen.infer.prompts import Prompt
 from tuwen.infer.vlm import VLM
 from tuwen.train.engines.base import Engine
+from tuwen.train.run_folder import Generation
 from tuwen.train.settings import ShownPictures
 from tuwen.vision.pictures import PictureError
 
 FOLDER = "validation"
 # Pixels of the longer side of a picture that is kept to be looked at.
 LONGEST = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """An answer.
-
-    Attributes:
-        name: of the sample.
-        picture: the first of its pictures, relative to the run's folder; empty for text alone.
-        prompt: the question.
-        expected: the answer in the data.
-        generated: the model's.
-    """
-
-    name: str
-    picture: str
-    prompt: str
-    expected: str
-    generated: str
 
 
 class ModelInTraining(VLM):

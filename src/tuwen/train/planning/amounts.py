@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tuwen.data.collator import Batch, Collator
+from tuwen.data.collator import Batch
 from tuwen.data.epochs.mixture import EpochSource, epoch_counts
 from tuwen.data.epochs.packed_steps import PackedSteps
 from tuwen.data.source import Mixture
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.processing import TuwenProcessor
-from tuwen.train.feeding import stage_feed
+from tuwen.train.feeding import stage_collator, stage_feed
 from tuwen.train.planning.rehearsal import BatchShape
 from tuwen.train.recipe import Recipe
 from tuwen.train.stage import Stage
@@ -112,15 +112,7 @@ def amounts_of_data(
         TuwenError: as training would, where recipe and data do not fit.
     """
     stage, feed = stage_feed(recipe, number, mixture, processor, _First(devices))
-    grid = config.patch_grid(processor.policy.plan(1, 1))
-    collator = Collator(
-        processor,
-        token_grid=config.connector.token_grid(grid) if "regions" in stage.wanted else None,
-        answers="answers" in stage.sums,
-        max_length=stage.max_length,
-        too_long=stage.too_long,
-        pairs="preference" in stage.wanted,
-    )
+    collator = stage_collator(stage, processor, config)
     assert stage.steps is not None, "stage_feed counts them"
     steps = [[collator(groups) for groups in feed(step)] for step in range(min(LOOKED_AT, stage.steps))]
     shapes = [_shape(batch, stage) for batches in steps for batch in batches]

@@ -14,11 +14,9 @@ from tuwen.data.source import SOURCES, Mixture, parse_sources
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.processing import TuwenProcessor
 from tuwen.models.recipe import ModelRecipe
+from tuwen.train.feeding import tokenizer_texts
 from tuwen.train.recipe import Recipe
 from tuwen.vision import ImagePolicy, parse_policy
-
-# As training takes for a new tokenizer.
-TOKENIZER_TEXTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,5 @@ def open_planned_data(recipe: Recipe, config: TuwenConfig) -> OpenData:
     ]
     if not isinstance(recipe.model, ModelRecipe):
         return OpenData(mixtures, read_folder(recipe.model).processor)
-    texts = None
-    if recipe.model.tokenizer is not None and recipe.model.tokenizer.train is not None:
-        texts = mixture.texts(recipe.seed, TOKENIZER_TEXTS)
+    texts = tokenizer_texts(recipe.model, mixture, recipe.seed)
     return OpenData(mixtures, plan_processor(recipe.model, config, texts))
