@@ -1,15 +1,15 @@
 """Training side by side: `transformers` LLaVA with ``Trainer``, TRL's ``SFTTrainer``, and Tuwen.
 
-    python benchmarks/training [--data mix|mix-shared|scenes] [--precision fp32|bf16] [--samples 512] [--rounds 3]
+    python benchmarks/training [--data mix-shared|mix|scenes] [--precision fp32|bf16] [--samples 512] [--rounds 3]
     python benchmarks/training --size 7b [--dry-run]
 
 All train the same samples, written once to disk in LLaVA's JSON, with the same sizes, the same things trained, AdamW,
 the same precision and about as many samples a step, in turn, each in a process of its own, over an epoch behind two
 steps that do not count; pictures are decoded as they are needed. Answer tokens are those that the loss is taken over.
 
-Data: ``mix`` has the lengths of LLaVA-1.5's 665k samples (``packing.llava_mix``), shortened with the picture's tokens,
-a picture for each sample; in ``mix-shared`` COCO's pictures have several samples, as there. ``scenes`` are drawn
-pictures with many questions, each a sample. Size ``7b`` is Chinese-CLIP-L/336 and Qwen2-7B with fresh weights, trained
+Data: ``mix-shared`` has the lengths of LLaVA-1.5's 665k samples (``packing.llava_mix``), shortened with the picture's
+tokens, and as there COCO's pictures have several samples; in ``mix`` every sample has a picture of its own. ``scenes``
+are drawn pictures with many questions, each a sample. Size ``7b`` is Chinese-CLIP-L/336 and Qwen2-7B with fresh weights, trained
 as the recipe llava-chinese-clip/finetune says, and needs a GPU; ``--dry-run`` tries its settings on tiny parts.
 """
 
@@ -143,7 +143,7 @@ def _ratios(rounds: list[dict[str, Outcome]], name: str, unit: str) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=list(KINDS), default="mix")
+    parser.add_argument("--data", choices=list(KINDS), default="mix-shared")
     parser.add_argument("--size", choices=("small", "7b"), default="small")
     parser.add_argument("--dry-run", action="store_true", help="tiny parts in place of 7b's")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
