@@ -86,6 +86,16 @@ def test_the_steps_of_a_plan_are_those_of_the_run(data: Path, tmp_path: Path) ->
     assert (shape["width"], shape["height"]) == (64, 64)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("model.image_policy.type=pad_square", "image_policy 'pad_square'"), ("model.connector={type: resampler}", "grid")],
+)
+def test_a_plan_refuses_regions_that_training_would_refuse(toy_recipe: Path, change: str, said: str) -> None:
+    message = refused("train", toy_recipe, "--plan", change)
+    assert message.startswith("stages.align.objectives.regions: ")
+    assert said in message
+
+
 def test_drawn_data_is_drawn_a_little() -> None:
     values = plan_run(read_recipe(find_recipe("quickstart"), []), PlanRequest(flops=1e9)).values()
     align, instruct = values["stages"]
