@@ -20,8 +20,8 @@ from tuwen.train.modules.lora import add_lora
 from tuwen.train.modules.optimizer import GroupedOptimizer
 
 
-def whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def whole(held: Tensor, tensor: Tensor | None = None) -> Tensor:
+    return held.full_tensor() if isinstance(held, DTensor) else held
 
 
 def as_held(value: Tensor, tensor: Tensor) -> Tensor:

@@ -304,7 +304,7 @@ def test_a_reference_is_a_copy_of_what_is_trained_without_adapters() -> None:
 
 
 @pytest.mark.parametrize("offload", [False, True])
-@pytest.mark.parametrize(("type", "devices"), [("fsdp", 2), ("fsdp", 48), ("zero2", 5)])
+@pytest.mark.parametrize(("type", "devices"), [("fsdp", 2), ("fsdp", 48), ("zero2", 5), ("zero3", 2)])
 def test_what_is_split_adds_up_to_the_whole(type: str, devices: int, offload: bool) -> None:
     whole, split = planned(TRAINED), planned(TRAINED, type=type, devices=devices, offload=offload)
     moved = split.host * devices

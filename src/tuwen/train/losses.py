@@ -56,16 +56,18 @@ def token_losses(head: nn.Module, hidden_AH: Tensor, labels_A: Tensor, most_logi
         most_logits: numbers that may be held at once.
     """
     places = max(1, most_logits // head.out_features if isinstance(head, nn.Linear) else most_logits)
+    # Engines that hold weights in parts gather them when a module is called, which all processes must do equally often.
+    logits = head.forward
     if len(labels_A) <= places:
-        return _token_losses(head, hidden_AH, labels_A)
+        return _token_losses(logits, hidden_AH, labels_A)
     stretches = zip(hidden_AH.split(places), labels_A.split(places), strict=True)
     return torch.cat(
-        [checkpoint(_token_losses, head, hidden, labels, use_reentrant=False) for hidden, labels in stretches]
+        [checkpoint(_token_losses, logits, hidden, labels, use_reentrant=False) for hidden, labels in stretches]
     )
 
 
-def _token_losses(head: nn.Module, hidden_AH: Tensor, labels_A: Tensor) -> Tensor:
-    return functional.cross_entropy(head(hidden_AH).float(), labels_A, reduction="none")
+def _token_losses(logits: Callable[[Tensor], Tensor], hidden_AH: Tensor, labels_A: Tensor) -> Tensor:
+    return functional.cross_entropy(logits(hidden_AH).float(), labels_A, reduction="none")
 
 
 def regions(model: TuwenForConditionalGeneration, batch: Batch, image_tokens_PTH: Tensor) -> Tensor:

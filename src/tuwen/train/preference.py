@@ -110,8 +110,8 @@ class Reference:
     def __init__(self, engine: Engine, groups: Sequence[Group]) -> None:
         self._engine = engine
         trained = [tensor for group in groups if group.part != "lora" for tensor in group.tensors]
-        self._copies = [(tensor, tensor.detach().clone()) for tensor in trained]
-        self.numbers = sum(tensor.numel() for tensor in trained)
+        self._copies = [(held, held.detach().clone()) for held in map(engine.held, trained)]
+        self.numbers = sum(engine.shape(tensor).numel() for tensor in trained)
 
     @torch.no_grad()
     def losses(self, batch: Batch) -> Tensor:
@@ -138,9 +138,9 @@ class Reference:
                 module.training = True
 
     def _swap(self) -> None:
-        for tensor, copy in self._copies:
-            now = tensor.clone()
-            tensor.copy_(copy)
+        for held, copy in self._copies:
+            now = held.clone()
+            held.copy_(copy)
             copy.copy_(now)
         if self._copies:
             self._engine.give_back()

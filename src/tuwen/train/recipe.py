@@ -61,6 +61,25 @@ class Recipe(StrictConfig):
         return self
 
     @model_validator(mode="after")
+    def _deepspeed_can_train_it(self) -> Recipe:
+        if self.distribution.type not in ("zero2", "zero3"):
+            return self
+        instead = f"distribution.type {self.distribution.type}"
+        for place, stage in enumerate(self.stages):
+            if stage.optimizer.type != "adamw":
+                raise ValueError(
+                    f"stages.{place}.optimizer.type: {stage.optimizer.type} does not work with {instead}; "
+                    "say adamw, or distribution.type ddp"
+                )
+            for name, policy in stage.modules.items():
+                if policy.base == "nf4":
+                    raise ValueError(
+                        f"stages.{place}.modules.{name}.base: nf4 does not work with {instead}; "
+                        "say another, or distribution.type ddp"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _validation_is_there_and_used(self) -> Recipe:
         for place, stage in enumerate(self.stages):
             if stage.balance is not None and self.validation is None:

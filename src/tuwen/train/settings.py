@@ -16,14 +16,14 @@ class Distribution(StrictConfig):
 
     Attributes:
         type: ``ddp`` (every process has the whole model), ``fsdp`` (weights, gradients and optimiser are split over
-            processes, arXiv 2304.11277, by torch's ``fully_shard``), or ``zero2``
-            (gradients and optimiser are, by DeepSpeed, arXiv 1910.02054).
+            processes, arXiv 2304.11277, by torch's ``fully_shard``), ``zero2`` (gradients and optimiser are, by
+            DeepSpeed, arXiv 1910.02054), or ``zero3`` (weights, too).
         replicas: for ``fsdp``: groups of processes that hold the whole model each (HSDP); processes are split within
             a group only.
         offload: whether split weights and the optimiser stay in the processor's memory.
     """
 
-    type: Literal["ddp", "fsdp", "zero2"] = "ddp"
+    type: Literal["ddp", "fsdp", "zero2", "zero3"] = "ddp"
     replicas: int = Field(default=1, ge=1)
     offload: bool = False
 
@@ -32,7 +32,7 @@ class Distribution(StrictConfig):
         if self.replicas > 1 and self.type != "fsdp":
             raise ValueError(f"replicas has no effect with type {self.type}; remove it, or set type to fsdp")
         if self.offload and self.type == "ddp":
-            raise ValueError("offload has no effect with type ddp; remove it, or set type to fsdp or zero2")
+            raise ValueError("offload has no effect with type ddp; remove it, or set type to fsdp, zero2 or zero3")
         return self
 
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from tuwen.checkpoints.folder import ModelFolder
 from tuwen.config import TuwenError
 from tuwen.data.bad_samples import BadSampleLog
-from tuwen.data.collator import Batch, Collator
+from tuwen.data.collator import Batch
 from tuwen.data.loader import StepGroups, noted, step_batches
 from tuwen.models.attention import check_packed
 from tuwen.train.engines.base import start_engine
+from tuwen.train.feeding import stage_collator
 from tuwen.train.guards import RollBack, StepGuard
 from tuwen.train.keeping.checkpoint import Checkpoint, SavedCheckpoint, base_digest, open_checkpoint
 from tuwen.train.keeping.checkpoint_store import Checkpoints
@@ -90,14 +91,7 @@ class StageRun:
         self.parts, self.stage, self.folder, self.bad = parts, stage, folder, bad
         self.number = [one.name for one in parts.recipe.stages].index(stage.name)
         self._samples, self._processes = groups, Processes(parts.accelerator)
-        self._collator = Collator(
-            folder.processor,
-            token_grid=token_grid(folder, stage),
-            answers="answers" in stage.sums,
-            max_length=stage.max_length,
-            too_long=stage.too_long,
-            pairs="preference" in stage.wanted,
-        )
+        self._collator = stage_collator(stage, folder.processor, folder.model.config)
         self._start_engine()
         self._validation = self._start_validation()
         self._utilisation = find_utilisation(
@@ -130,13 +124,13 @@ class StageRun:
         if self.engine.splits:
             # Splitting puts other tensors in the place of those that there were.
             self.groups = make_groups(model, stage)
+        self.optimizer = GroupedOptimizer(self.groups, stage)
+        self.engine.bind(self.optimizer)
         self._preference: PreferenceObjective | None = None
         if "preference" in stage.wanted:
             self._preference = PreferenceObjective(stage.preference, self.engine, self.groups)
             self.parts.display.say(f"{stage.name}: {self._preference.describe()}")
-        self.optimizer = GroupedOptimizer(self.groups, stage)
-        self.engine.bind(self.optimizer)
-        self._average = MovingAverage(self.groups, stage.ema) if stage.ema is not None else None
+        self._average = MovingAverage(self.groups, stage.ema, self.engine.held) if stage.ema is not None else None
         # From here on each process draws its own, e.g. for dropout.
         set_seed(seed, device_specific=True)
 
@@ -259,15 +253,15 @@ class StageRun:
         accelerator, engine = self.parts.accelerator, self.engine
         main = accelerator.is_main_process
 
-        def kept(tensor: Tensor) -> Tensor:
+        def kept(held: Tensor, tensor: Tensor) -> Tensor:
+            whole = engine.whole(held, tensor)
             if not engine.splits:
-                return tensor.detach()
-            whole = engine.whole(tensor.detach())
+                return whole
             # One at a time: all of them together may be more than a device holds.
             return whole.cpu() if main else whole.new_empty(0)
 
         pairs = (pair for group in self.groups for pair in zip(group.names, group.tensors, strict=True))
-        trained = {name: kept(tensor) for name, tensor in pairs}
+        trained = {name: kept(engine.held(tensor), tensor) for name, tensor in pairs}
         optimizer = self.optimizer.state_tensors(kept)
         average = {} if self._average is None else {"ema": self._average.state_tensors(kept)}
         own = random_states(accelerator.process_index)
@@ -291,8 +285,9 @@ class StageRun:
         trained = saved.load("trained")
         for group in self.groups:
             for name, tensor in zip(group.names, group.tensors, strict=True):
-                if name not in trained or trained[name].shape != tensor.shape:
-                    raise TuwenError(f"{saved.path}: trained: {name} is not there in shape {tuple(tensor.shape)}")
+                shape = self.engine.shape(tensor)
+                if name not in trained or trained[name].shape != shape:
+                    raise TuwenError(f"{saved.path}: trained: {name} is not there in shape {tuple(shape)}")
                 self.engine.assign(tensor, trained[name])
         self.optimizer.load_state_tensors(saved.load("optimizer"), self.engine.as_held)
         if self._average is not None:
@@ -337,27 +332,3 @@ class StageRun:
             save_trained(model, self.folder.processor, self.adapter, place, dtype)
         accelerator.wait_for_everyone()
         self.engine.release()
-
-
-def token_grid(folder: ModelFolder, stage: Stage) -> tuple[int, int] | None:
-    """Rows and columns of a picture's tokens, where the stage trains regions.
-
-    Raises:
-        TuwenError: when the connector or the image policy does not keep places.
-    """
-    if "regions" not in stage.wanted:
-        return None
-    config = folder.model.config
-    policy = folder.processor.policy
-    grid: tuple[int, int] | None = config.connector.token_grid(config.patch_grid(policy.plan(1, 1)))
-    if grid is None:
-        raise TuwenError(
-            f"stages.{stage.name}.objectives.regions: connector {config.connector_config['type']!r} does not keep "
-            "the grid of patches; choose one that does, e.g. mlp, or leave regions out"
-        )
-    if not policy.keeps_fractions:
-        raise TuwenError(
-            f"stages.{stage.name}.objectives.regions: image_policy {policy.to_dict()['type']!r} cuts or pads the "
-            "picture; choose square, or leave regions out"
-        )
-    return grid

@@ -25,6 +25,7 @@ ENGINES = Registry(
         "ddp": f"{_HERE}.ddp",
         "fsdp": f"{_HERE}.fsdp",
         "zero2": f"{_HERE}.deepspeed",
+        "zero3": f"{_HERE}.zero3",
     },
 )
 
@@ -77,7 +78,7 @@ class Engine:
         """Scale all gradients to a norm of at most ``limit`` (0: no limit); returns the norm before."""
         tensors = [tensor for group in groups for tensor in group.tensors]
         norm = torch.nn.utils.clip_grad_norm_(tensors, limit or math.inf)
-        return float(self.whole(norm))
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def update(self, place: float) -> dict[str, float]:
         """Change all tensors by their gradients and forget those; returns each module's learning rate."""
@@ -88,9 +89,23 @@ class Engine:
         for optimizer in self.optimizer.torch_optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def whole(self, tensor: Tensor) -> Tensor:
-        """A tensor that processes may hold in parts; all of them must ask for it."""
-        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    def shape(self, tensor: Tensor) -> torch.Size:
+        """Of a tensor of the model as a whole."""
+        return tensor.shape
+
+    def held(self, tensor: Tensor) -> Tensor:
+        """What this process holds of a tensor of the model; who changes the one changes the other."""
+        return tensor
+
+    def whole(self, held: Tensor, tensor: Tensor) -> Tensor:
+        """What processes may hold in parts, as one tensor without a gradient; all of them must ask for it.
+
+        Args:
+            held: what this process has: of ``tensor`` itself, or of something of its shape.
+            tensor: of the model.
+        """
+        held = held.detach()
+        return held.full_tensor() if isinstance(held, DTensor) else held
 
     def as_held(self, whole: Tensor, tensor: Tensor) -> Tensor:
         """A whole tensor that every process has, in the parts in which they hold ``tensor``."""

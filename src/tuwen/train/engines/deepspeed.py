@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -16,17 +16,17 @@ from torch.optim import Optimizer as TorchOptimizer
 from tuwen.config import MissingExtraError, TuwenError
 from tuwen.train.engines.base import ENGINES, Engine
 from tuwen.train.losses import TrainedModel
-from tuwen.train.modules.nf4 import is_packed
 from tuwen.train.modules.optimizer import Group, GroupedOptimizer
 from tuwen.train.settings import Distribution
 
+# Gradients that are added up over processes at once, in numbers.
+REDUCED_AT_ONCE = 500_000_000
 # What AdamW keeps of each number.
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-@ENGINES.register("zero2")
-class Zero2(Engine):
-    """Every process has all weights, and the optimiser's state and summed gradients of its part of them.
+class Zero(Engine):
+    """What the stages of ZeRO have in common; ``zero3`` has another file.
 
     DeepSpeed takes over the optimiser, so it begins its work in ``bind``. The passes themselves are torch's, in fp32
     weights under autocast, as with the other engines; gradients are added up in fp32.
@@ -38,45 +38,51 @@ class Zero2(Engine):
             import deepspeed  # noqa: F401
         except ImportError:
             raise MissingExtraError("deepspeed", "deepspeed") from None
-        where = f"distribution.type: {settings.type}"
         if accelerator.num_processes == 1:
-            raise TuwenError(f"{where} needs several processes; start them with --nproc, or say ddp")
-        if any(is_packed(tensor) for tensor in trained.model.parameters()):
-            raise TuwenError(f"{where} cannot work with weights in 4 bits; say ddp, or another base than nf4")
+            raise TuwenError(
+                f"distribution.type: {settings.type} needs several processes; start them with --nproc, or say ddp"
+            )
 
     def bind(self, optimizer: GroupedOptimizer) -> None:
-        """Hand model and optimiser to DeepSpeed, whose optimiser takes the place of torch's.
-
-        Raises:
-            TuwenError: when the stage has another optimiser than AdamW.
-        """
+        """Hand model and optimiser to DeepSpeed, whose optimiser takes the place of torch's."""
         import deepspeed
 
         super().bind(optimizer)
-        if others := sorted({group.rule for group in optimizer.groups} - {"adamw"}):
-            raise TuwenError(
-                f"distribution.type: {self.settings.type} works with the optimizer adamw alone, not with {others[0]}; "
-                "choose adamw, or distribution.type ddp"
-            )
         # It tells of each of its settings.
         logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
         (made,) = optimizer.torch_optimizers
-        self._reached: set[int] = set()
         tensors = [tensor for group in optimizer.groups for tensor in group.tensors]
+        numbers = sum(tensor.numel() for tensor in tensors)
+        config = self._config({"reduce_bucket_size": min(numbers, REDUCED_AT_ONCE), **self._stage()})
+        self._split(config)
+        self.module, *_ = deepspeed.initialize(
+            model=self.trained, optimizer=made, config=config, dist_init_required=False
+        )
+        self._zero: Any = self.module.optimizer
+        driving = _ZeroOptimizer(self.module, made, self._state(made), self.drop_gradients)
+        optimizer.replace(lambda driven: cast(TorchOptimizer, driving))
+        self._reached: set[int] = set()
         self._hooks = [
             tensor.register_post_accumulate_grad_hook(lambda reached: self._reached.add(id(reached)))
             for tensor in tensors
         ]
-        self.module, *_ = deepspeed.initialize(
-            model=self.trained, optimizer=made, config=self._config(), dist_init_required=False
-        )
-        self._zero: Any = self.module.optimizer
-        optimizer.replace(lambda driven: cast(TorchOptimizer, _ZeroOptimizer(self.module, driven)))
 
-    def _config(self) -> dict[str, Any]:
-        stage: dict[str, Any] = {"stage": 2}
-        if self.settings.offload:
-            stage["offload_optimizer"] = {"device": "cpu"}
+    def _stage(self) -> dict[str, Any]:
+        """DeepSpeed's settings of the stage."""
+        raise NotImplementedError
+
+    def _split(self, config: dict[str, Any]) -> None:
+        """Put the model onto the device in parts, where it is not to be there as a whole."""
+
+    def _state(self, driven: TorchOptimizer) -> MutableMapping[Tensor, dict[str, Any]]:
+        """What the optimiser keeps of each of the model's tensors, held as they are."""
+        raise NotImplementedError
+
+    def drop_gradients(self) -> None:
+        """Also of a step that is not taken, after which nothing of its gradients may be left."""
+        raise NotImplementedError
+
+    def _config(self, stage: dict[str, Any]) -> dict[str, Any]:
         return {
             "train_micro_batch_size_per_gpu": 1,
             # Losses come normalised over the whole step; how many batches there are is said before each.
@@ -104,24 +110,37 @@ class Zero2(Engine):
         module.set_gradient_accumulation_boundary(last)
         return nullcontext()
 
-    def clip(self, groups: Sequence[Group], limit: float) -> float:
-        """As ``Engine.clip``; DeepSpeed scales gradients while it updates, by the same norm."""
-        self._zero.clip_grad = limit
-        norm = float(self._zero.scaled_global_norm())
-        # DeepSpeed's sign of a norm that is not a number.
-        return norm if norm >= 0 else math.nan
+    @torch.no_grad()
+    def update(self, place: float) -> dict[str, float]:
+        """As ``Engine.update``.
+
+        DeepSpeed updates tensors in a row, where those without a gradient would be decayed with the others.
+        """
+        groups = [group for group in self.optimizer.groups if group.weight_decay]
+        unreached = [tensor for group in groups for tensor in group.tensors if not self.reached(tensor)]
+        before = [self.held(tensor).detach().clone() for tensor in unreached]
+        rates = super().update(place)
+        for tensor, held in zip(unreached, before, strict=True):
+            self.put(tensor, held)
+        return rates
+
+    @torch.no_grad()
+    def put(self, tensor: Tensor, held: Tensor) -> None:
+        """Give a tensor new values, and the part of it that this process updates.
+
+        Args:
+            tensor: of the model.
+            held: what this process is to hold of it.
+        """
+        raise NotImplementedError
+
+    def assign(self, tensor: Tensor, value: Tensor) -> None:
+        """As ``Engine.assign``."""
+        self.put(tensor, self.as_held(value, tensor))
 
     def reached(self, tensor: Tensor) -> bool:
         """Whether a tensor has ever had a gradient, which DeepSpeed takes away from it."""
         return id(tensor) in self._reached
-
-    @torch.no_grad()
-    def assign(self, tensor: Tensor, value: Tensor) -> None:
-        """Give a tensor new values, and the part of it that this process updates."""
-        from deepspeed.utils import safe_set_full_fp32_param
-
-        super().assign(tensor, value)
-        safe_set_full_fp32_param(tensor, tensor.detach())
 
     def release(self) -> None:
         """Take all that DeepSpeed put into the model out of it."""
@@ -133,17 +152,66 @@ class Zero2(Engine):
         self.accelerator.free_memory()
 
 
+@ENGINES.register("zero2")
+class Zero2(Zero):
+    """Every process has all weights, and the optimiser's state and summed gradients of its part of them."""
+
+    def _stage(self) -> dict[str, Any]:
+        stage: dict[str, Any] = {"stage": 2}
+        if self.settings.offload:
+            stage["offload_optimizer"] = {"device": "cpu"}
+        return stage
+
+    def _state(self, driven: TorchOptimizer) -> MutableMapping[Tensor, dict[str, Any]]:
+        return _State(self._zero, driven)
+
+    def drop_gradients(self) -> None:
+        """As ``Zero.drop_gradients``."""
+        zero = self._zero
+        zero.zero_grad(set_to_none=True)
+        zero.micro_step_id = -1
+        if zero.cpu_offload:
+            zero.reset_cpu_buffers()
+        else:
+            for place in zero.averaged_gradients:
+                zero.averaged_gradients[place] = None
+                zero.all_grad_tensors[place] = None
+
+    def clip(self, groups: Sequence[Group], limit: float) -> float:
+        """As ``Engine.clip``; DeepSpeed scales gradients while it updates, by the same norm."""
+        self._zero.clip_grad = limit
+        norm = float(self._zero.scaled_global_norm())
+        # DeepSpeed's sign of a norm that is not a number.
+        return norm if norm >= 0 else math.nan
+
+    @torch.no_grad()
+    def put(self, tensor: Tensor, held: Tensor) -> None:
+        """As ``Zero.put``."""
+        from deepspeed.utils import safe_set_full_fp32_param
+
+        tensor.copy_(held)
+        safe_set_full_fp32_param(tensor, tensor.detach())
+
+
 class _ZeroOptimizer:
-    """DeepSpeed's optimiser in the place of the one it drives; its state is that of the model's tensors, whole.
+    """DeepSpeed's optimiser in the place of the one it drives; its state is that of the model's tensors.
 
     Args:
         engine: DeepSpeed's.
         driven: torch's, whose tensors are now the flat parts of this process.
+        state: of the model's tensors.
+        drop_gradients: leaves nothing of them.
     """
 
-    def __init__(self, engine: Any, driven: TorchOptimizer) -> None:
-        self._engine, self._driven = engine, driven
-        self.state = _State(engine.optimizer, driven)
+    def __init__(
+        self,
+        engine: Any,
+        driven: TorchOptimizer,
+        state: MutableMapping[Tensor, dict[str, Any]],
+        drop_gradients: Callable[[], None],
+    ) -> None:
+        self._engine, self._driven, self._drop_gradients = engine, driven, drop_gradients
+        self.state = state
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -153,16 +221,7 @@ class _ZeroOptimizer:
         self._engine.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Also of a step that is not taken, after which nothing of its gradients may be left."""
-        zero = self._engine.optimizer
-        zero.zero_grad(set_to_none=True)
-        zero.micro_step_id = -1
-        if zero.cpu_offload:
-            zero.reset_cpu_buffers()
-        else:
-            for place in zero.averaged_gradients:
-                zero.averaged_gradients[place] = None
-                zero.all_grad_tensors[place] = None
+        self._drop_gradients()
 
 
 class _State(MutableMapping[Tensor, dict[str, Any]]):
@@ -201,7 +260,7 @@ class _State(MutableMapping[Tensor, dict[str, Any]]):
             self._driven.state[flat] = {key: torch.zeros_like(flat) for key in MOMENTS}
         self._link(tensor)
         # The steps of a group are counted together.
-        self._driven.state[flat]["step"] = values["step"]
+        self._driven.state[flat]["step"] = values["step"].to(flat.device)
         for key in MOMENTS:
             safe_set_full_optimizer_state(tensor, values[key], key)
 

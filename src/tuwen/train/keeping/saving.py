@@ -101,8 +101,9 @@ def gathered_model(
     if not engine.splits:
         return model if wanted else None
     state = {}
-    for name, tensor in model.state_dict().items():
-        whole = engine.whole(tensor)
+    # Engines may know the model's own tensors alone.
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        whole = engine.whole(engine.held(tensor), tensor)
         if wanted:
             state[name] = whole.cpu()
     if not wanted:

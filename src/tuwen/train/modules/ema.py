@@ -23,13 +23,17 @@ class MovingAverage:
     Args:
         groups: from ``make_groups``.
         decay: how much of the average is left after a step.
+        held: a tensor of the model → what this process holds of it.
     """
 
-    def __init__(self, groups: Sequence[Group], decay: float) -> None:
+    def __init__(
+        self, groups: Sequence[Group], decay: float, held: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    ) -> None:
         self.decay, self.updates = decay, 0
         pairs = [pair for group in groups for pair in zip(group.names, group.tensors, strict=True)]
-        self._trained = dict(pairs)
-        self._average = {name: tensor.detach().clone() for name, tensor in pairs}
+        self._tensors = dict(pairs)
+        self._trained = {name: held(tensor) for name, tensor in pairs}
+        self._average = {name: trained.detach().clone() for name, trained in self._trained.items()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -61,9 +65,9 @@ class MovingAverage:
         for name, average in self._average.items():
             self._trained[name].copy_(average)
 
-    def state_tensors(self, whole: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Tensor]:
+    def state_tensors(self, whole: Callable[[Tensor, Tensor], Tensor] = lambda held, tensor: held) -> dict[str, Tensor]:
         """The averages themselves and how many steps are in them, by the tensors' names; see ``GroupedOptimizer``'s."""
-        found = {name: whole(average) for name, average in self._average.items()}
+        found = {name: whole(average, self._tensors[name]) for name, average in self._average.items()}
         return {**found, UPDATES: torch.tensor(self.updates)}
 
     @torch.no_grad()
@@ -81,4 +85,4 @@ class MovingAverage:
             raise TuwenError(f"ema: {min(differing)} is not in both the average and what the stage trains")
         self.updates = int(tensors[UPDATES])
         for name, average in self._average.items():
-            average.copy_(as_held(tensors[name], self._trained[name]))
+            average.copy_(as_held(tensors[name], self._tensors[name]))

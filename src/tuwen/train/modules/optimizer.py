@@ -66,13 +66,14 @@ class GroupedOptimizer:
             optimizer.zero_grad(set_to_none=True)
         return rates
 
-    def state_tensors(self, whole: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Tensor]:
+    def state_tensors(self, whole: Callable[[Tensor, Tensor], Tensor] = lambda held, tensor: held) -> dict[str, Tensor]:
         """All that the optimisers keep, by the tensor's name and theirs: ``NAME/exp_avg``, ``NAME/step`` ….
 
         Tensors that were never updated have nothing. What is given is what the next step changes, not a copy.
 
         Args:
-            whole: makes one tensor of the parts of it that processes hold; they all call this method together.
+            whole: (what this process holds, the trained tensor that it belongs to and is held like) → one tensor of the
+                parts of all processes; they all call this method together.
         """
         found: dict[str, Tensor] = {}
         for optimizer, groups in self._parts:
@@ -81,8 +82,9 @@ class GroupedOptimizer:
                     if not isinstance(value, Tensor):
                         # Some count their steps in plain numbers.
                         value = torch.tensor(value)
+                    value = whole(value, tensor) if value.ndim else value
                     # Beside moments there are small tables that all of them share, which a file cannot.
-                    found[f"{name}/{key}"] = whole(value) if value.shape == tensor.shape else value.clone()
+                    found[f"{name}/{key}"] = value if value.shape == tensor.shape else value.clone()
         return found
 
     def load_state_tensors(
@@ -105,11 +107,12 @@ class GroupedOptimizer:
             name, _, key = full_name.rpartition("/")
             by_name.setdefault(name, {})[key] = value
         for optimizer, groups in self._parts:
-            for name, tensor in _named(groups):
-                kept = by_name.pop(name, {})
-                # Where the run goes back to its beginning, what was gathered since is forgotten.
+            # Where the run goes back to its beginning, what was gathered since is forgotten. All of it comes first:
+            # engines may keep the state of a group as one.
+            for _, tensor in _named(groups):
                 optimizer.state.pop(tensor, None)
-                if kept:
+            for name, tensor in _named(groups):
+                if kept := by_name.pop(name, {}):
                     optimizer.state[tensor] = {key: _restored(value, tensor, as_held) for key, value in kept.items()}
         if by_name:
             raise TuwenError(f"optimizer: {min(by_name)} is not among the tensors that are trained")
@@ -120,11 +123,9 @@ def _named(groups: list[Group]) -> list[tuple[str, nn.Parameter]]:
 
 
 def _restored(value: Tensor, tensor: Tensor, as_held: Callable[[Tensor, Tensor], Tensor]) -> Any:
-    if value.shape == tensor.shape:
+    if value.ndim:
         return as_held(value, tensor)
-    if value.ndim == 0 and not value.is_floating_point():
-        return int(value)
-    return value.to(tensor.device)
+    return value.to(tensor.device) if value.is_floating_point() else int(value)
 
 
 def _adamw(groups: list[Group], stage: Stage) -> TorchOptimizer:

@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from tuwen.models.modeling import TuwenForConditionalGeneration
+from tuwen.train.engines.deepspeed import REDUCED_AT_ONCE
 from tuwen.train.engines.fsdp import blocks_of
+from tuwen.train.engines.zero3 import FETCHED_AHEAD
 from tuwen.train.modules.groups import Group
 from tuwen.train.modules.placement import BYTES, Precision, weight_types
 from tuwen.train.planning.rehearsal import BatchShape, Rehearsal, rehearse
@@ -28,8 +30,6 @@ BESIDES = 2 * 2**30
 STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2 + 2 * 4 / 256, "muon": 4.0}
 # Smaller tensors have their moments in fp32 always (`bitsandbytes`).
 SMALLEST_IN_8_BITS = 4096
-# Gradients that DeepSpeed adds up over processes at once, in numbers.
-REDUCED_AT_ONCE = 5e8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +63,11 @@ class _Sizes:
         average: of the moving average of weights.
         reference: of the weights as they were before the stage, where answers are compared under them.
         layer: weights of the largest layer, in the working type.
+        layer_held: the same as they are held.
         layer_trained: numbers that are trained of the layer with most of them.
         inside: ids of the weights of layers.
         rest: weights outside of layers, in the working type.
+        rest_held: the same as they are held.
         rest_trained: numbers that are trained of those.
         number: bytes of a number in the working type.
         unpacked: of the largest weight in 4 bits, when it is multiplied with.
@@ -77,9 +79,11 @@ class _Sizes:
     average: float
     reference: float
     layer: float
+    layer_held: float
     layer_trained: int
     inside: set[int]
     rest: float
+    rest_held: float
     rest_trained: int
     number: int
     unpacked: float
@@ -103,11 +107,13 @@ class _Way:
         parts: (sizes, processes that it is split over, all processes) → bytes that each of them holds.
         on_host: parts that ``offload`` puts into the processor's memory.
         gathers: whether passes work on copies in the working type, and gradients are added up layer by layer.
+        reserves: whether gradients have their places from the beginning.
     """
 
     parts: Callable[[_Sizes, int, int], dict[str, float]]
     on_host: frozenset[str] = frozenset()
     gathers: bool = True
+    reserves: bool = False
 
 
 def _whole(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
@@ -149,11 +155,24 @@ def _zero2(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
     }
 
 
+def _zero3(sizes: _Sizes, split: int, processes: int) -> dict[str, float]:
+    """Weights are gathered as they are held."""
+    fetched = min(sizes.held - sizes.layer_held - sizes.rest_held, 4.0 * FETCHED_AHEAD)
+    return {
+        **_zero2(sizes, split, processes),
+        "weights": sizes.held / split,
+        "average": sizes.average / split,
+        "reference": sizes.reference / split,
+        "gathered": sizes.layer_held + sizes.rest_held + fetched,
+    }
+
+
 _MOVED = frozenset({"gradients", "optimiser", "average", "reference", "master weights"})
 _WAYS = {
     "ddp": _Way(_whole, gathers=False),
     "fsdp": _Way(_fully_sharded, on_host=_MOVED | {"weights"}),
-    "zero2": _Way(_zero2, on_host=_MOVED),
+    "zero2": _Way(_zero2, on_host=_MOVED, gathers=False),
+    "zero3": _Way(_zero3, on_host=_MOVED | {"weights"}, gathers=False, reserves=True),
 }
 
 
@@ -220,7 +239,7 @@ def _peak(way: _Way, parts: Mapping[str, float], rehearsal: Rehearsal, sizes: _S
             else:
                 rest_arrived += sizes.number * moment.weight.numel()
         # Gradients of later batches find those of the first.
-        there = gradients * (1.0 if accumulate else arrived)
+        there = gradients * (1.0 if accumulate or way.reserves else arrived)
         added_up = min(communication, layers_added_up + rest_arrived) if way.gathers else communication
         most = max(most, moment.total + sizes.unpacked + there + added_up)
     return fixed + max(most, gradients)
@@ -240,6 +259,9 @@ def _sizes(
     def working(weights: Sequence[nn.Parameter]) -> float:
         return sum(weight.numel() * min(number, BYTES[types[names[id(weight)]]]) for weight in weights)
 
+    def as_held(weights: Sequence[nn.Parameter]) -> float:
+        return sum(weight.numel() * BYTES[types[names[id(weight)]]] for weight in weights)
+
     every = list(model.parameters())
     layers = [list(layer.parameters()) for layer in blocks_of(model)]
     inside = {id(weight) for layer in layers for weight in layer}
@@ -247,15 +269,17 @@ def _sizes(
     trained = _trained(every)
     in_4_bits = [weight.numel() for weight in every if types[names[id(weight)]] == "nf4"]
     return _Sizes(
-        held=sum(weight.numel() * BYTES[types[names[id(weight)]]] for weight in every),
+        held=as_held(every),
         trained=trained,
         states=sum(_state_bytes(group.rule, tensor.numel()) for group in groups for tensor in group.tensors),
         average=4.0 * trained if stage.ema is not None else 0.0,
         reference=_reference_bytes(groups, stage),
         layer=max((working(layer) for layer in layers), default=0.0),
+        layer_held=max((as_held(layer) for layer in layers), default=0.0),
         layer_trained=max((_trained(layer) for layer in layers), default=0),
         inside=inside,
         rest=working(rest),
+        rest_held=as_held(rest),
         rest_trained=_trained(rest),
         number=number,
         unpacked=number * max(in_4_bits, default=0),
