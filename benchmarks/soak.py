@@ -123,7 +123,11 @@ class Soak:
         chance = random.Random(number)
         acts, weights = zip(*self._kinds, strict=True)
         while time.monotonic() < end:
-            await chance.choices(acts, weights)[0](client, chance)
+            act = chance.choices(acts, weights)[0]
+            try:
+                await act(client, chance)
+            except httpx2.HTTPError as error:
+                self.wrong.append(f"{act.__name__}: {type(error).__name__} {error}")
 
     async def whole(self, client: httpx2.AsyncClient, chance: random.Random) -> None:
         asked, expected = chance.choice(self.expected)

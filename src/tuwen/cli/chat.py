@@ -34,7 +34,7 @@ def command(
     vision: Annotated[Path | None, typer.Option(help="And its vision encoder 视觉编码器.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one 设备.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as stored on a GPU 精度.")] = None,
-    quantize: Annotated[str | None, typer.Option(help="int8: the language model in 8 bits 量化.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="int8 or int4: the language model in so many bits 量化.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print prompt_ids, token_ids, text and boxes 输出 JSON.")
     ] = False,

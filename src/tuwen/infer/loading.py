@@ -61,7 +61,7 @@ def load(
         device: e.g. ``cpu`` or ``cuda:0``; a GPU where there is one unless said.
         dtype: ``float32``, ``bfloat16`` or ``float16``; unless said, as stored on a GPU, and ``float32`` on a CPU,
             most of which compute nothing faster than that.
-        quantize: ``int8`` keeps the language model's weights in 8 bits.
+        quantize: ``int8`` and ``int4`` keep the language model's weights in so many bits.
 
     Raises:
         TuwenError: when the folder is not a model, or device or dtype is not to be had.

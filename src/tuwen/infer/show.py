@@ -130,7 +130,7 @@ def look_at(sample: Sample, processor: TuwenProcessor, *, max_length: int | None
         sample=sample,
         ids=tuple(ids),
         labels=tuple(labels),
-        spans=tuple(_spans(ids, labels, rendered.image_spans, processor)),
+        spans=tuple(prompt_spans(ids, labels, rendered.image_spans, processor)),
         pictures=tuple(_pictures(sample, opened, tiles, policy, processor.tokens_per_tile)),
         change=change,
         refused=notes[0].reason if notes else "",
@@ -168,10 +168,10 @@ def denormalised(pixels: np.ndarray, policy: ImagePolicy) -> Iterator[PIL.Image.
         yield PIL.Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
 
 
-def _spans(
+def prompt_spans(
     ids: Sequence[int], labels: Sequence[int], pictures: Sequence[tuple[int, int]], processor: TuwenProcessor
 ) -> Iterator[Span]:
-    """Tokens together that are of one kind, and trained or not."""
+    """Tokens together that are of one kind, and trained or not; ``pictures`` are their places (start, stop)."""
     vocabulary = text_vocabulary(processor.tokenizer)
     known = (vocabulary.token_to_id(content) for content in vocabulary.added)
     control = {index for index in known if index is not None}

@@ -13,9 +13,9 @@ from rich.table import Table
 from tuwen.config import TuwenError, first_line
 from tuwen.models.configuration import TuwenConfig
 from tuwen.models.modeling import TuwenForConditionalGeneration
+from tuwen.models.nf4 import numbers
 from tuwen.train.feeding import check_mixture
 from tuwen.train.modules.groups import Group, named_module_parameters
-from tuwen.train.modules.nf4 import numbers
 from tuwen.train.modules.placement import held_in, weight_types
 from tuwen.train.planning.amounts import Amounts, Assumed, amounts_assumed, amounts_of_data
 from tuwen.train.planning.devices import DEVICES, find_device

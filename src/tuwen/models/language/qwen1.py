@@ -191,6 +191,12 @@ class Qwen1Model(Qwen2Model):
             **kwargs,
         )
 
+    def cache_values(self, prompt_length: int) -> dict[str, float]:
+        """What a cache keeps of a prompt so long beside keys and values, for whoever makes caches of their own."""
+        if not self.config.use_dynamic_ntk:
+            return {}
+        return {_ALPHA: float(ntk_alpha(torch.tensor(prompt_length), self.config.seq_length))}
+
     def _alpha(self, position_ids_BL: Tensor, mask: Any, cache: Any) -> Tensor | None:
         if cache is not None and cache.get_seq_length() > 0:
             alpha_B: Tensor | None = getattr(cache, _ALPHA, None)

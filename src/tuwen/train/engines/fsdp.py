@@ -17,9 +17,9 @@ from torch.distributed.fsdp import (
 
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
+from tuwen.models.nf4 import is_packed
 from tuwen.train.engines.base import ENGINES, Engine
 from tuwen.train.losses import TrainedModel
-from tuwen.train.modules.nf4 import is_packed
 from tuwen.train.settings import Distribution
 
 

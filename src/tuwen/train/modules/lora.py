@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tuwen.config import TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
+from tuwen.models.nf4 import dequantised, is_plain_linear, is_quantised
 from tuwen.train.modules import new_rows
 from tuwen.train.modules.new_rows import (
     EmbeddingWithNewRows,
@@ -24,7 +25,6 @@ from tuwen.train.modules.new_rows import (
     remove_new_rows,
     whole_table,
 )
-from tuwen.train.modules.nf4 import dequantised, is_plain_linear, is_quantised
 from tuwen.train.policies import Lora, ModuleName, ModulePolicy
 from tuwen.train.stage import Stage
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tuwen.config import TuwenError
+from tuwen.models import nf4
 from tuwen.models.modeling import TuwenForConditionalGeneration
-from tuwen.train.modules import nf4
 from tuwen.train.modules.groups import named_module_parameters
 from tuwen.train.policies import Base, ModulePolicy
 from tuwen.train.stage import Stage
