@@ -29,7 +29,7 @@ LABELS = {
     "copies": "bf16 copies of weights 权重副本",
     "passing": "for a moment 临时",
 }
-BAR = 30
+BAR = 28
 MIB, GIB = 2**20, 2**30
 # Stages that have a column of their own.
 MOST_COLUMNS = 3
@@ -102,15 +102,15 @@ def _memory(plan: RunPlan, stage: StagePlan) -> Table:
     memory = stage.memory
     way = f" of each of {plan.devices} devices, {plan.distribution.type}" if plan.devices > 1 else ""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(f"memory 显存{way}", no_wrap=True, min_width=36)
+    table.add_column(f"memory 显存{way}", no_wrap=True, min_width=37)
     unit, name_of_unit = (GIB, "GiB") if memory.peak >= GIB else (MIB, "MiB")
-    table.add_column(name_of_unit, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column(name_of_unit, justify="right", no_wrap=True, min_width=7)
+    table.add_column("", no_wrap=True, max_width=BAR)
     largest = max(memory.parts.values())
     for name, size in memory.parts.items():
         if size >= 0.0005 * memory.peak:
             table.add_row(LABELS[name], f"{size / unit:,.2f}", Text(bar(size / largest, BAR), style="blue"))
-    besides = f"and about {BESIDES / GIB:g} GiB for driver, libraries and gaps"
+    besides = f"+ about {BESIDES / GIB:g} GiB for the driver"
     table.add_row("[bold]together at most 峰值", f"[bold]{memory.peak / unit:,.2f}", Text(besides, style="dim"))
     if memory.host:
         table.add_row("processor's memory 内存", f"{memory.host / unit:,.2f}", Text("for each device", style="dim"))
