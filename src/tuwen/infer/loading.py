@@ -10,6 +10,7 @@ from tuwen.checkpoints.opening import is_known, load_published, open_model, read
 from tuwen.config import TuwenError
 from tuwen.infer.native import load_native, serves
 from tuwen.infer.quantise import quantise
+from tuwen.infer.spreading import spread
 from tuwen.infer.vlm import VLM, Chatter
 
 
@@ -35,7 +36,7 @@ def parse_device(name: str | None) -> torch.device:
     try:
         place = torch.device(chosen)
     except RuntimeError:
-        raise TuwenError(f"device {chosen!r}: expected cpu, cuda or cuda:NUMBER") from None
+        raise TuwenError(f"device {chosen!r}: expected cpu, cuda, cuda:NUMBER or auto") from None
     if place.type == "cuda" and not torch.cuda.is_available():
         raise TuwenError(f"device {chosen!r}: no GPU is to be had here; choose cpu")
     return place
@@ -58,7 +59,8 @@ def load(
         adapter: a LoRA adapter, or what `tuwen delta` wrote, that was trained on the model in ``path``.
         language: folder of the language model that a delta (VisualCLA) was trained on.
         vision: folder of its vision encoder.
-        device: e.g. ``cpu`` or ``cuda:0``; a GPU where there is one unless said.
+        device: e.g. ``cpu`` or ``cuda:0``; a GPU where there is one unless said. ``auto`` is all GPUs, for models that
+            are larger than one.
         dtype: ``float32``, ``bfloat16`` or ``float16``; unless said, as stored on a GPU, and ``float32`` on a CPU,
             most of which compute nothing faster than that.
         quantize: ``int8`` and ``int4`` keep the language model's weights in so many bits.
@@ -66,8 +68,10 @@ def load(
     Raises:
         TuwenError: when the folder is not a model, or device or dtype is not to be had.
     """
-    place = parse_device(device)
-    chosen = torch.float32 if place.type == "cpu" else None
+    # Over several devices it goes from the processor's memory, which holds all of it.
+    several = device == "auto" and torch.cuda.device_count() > 1
+    place = torch.device("cpu") if several else parse_device(None if device == "auto" else device)
+    chosen = torch.float32 if place.type == "cpu" and not several else None
     if dtype is not None:
         chosen = parse_dtype(dtype)
     if (language is None) != (vision is None) or (adapter is not None and language is not None):
@@ -82,4 +86,6 @@ def load(
         opened = VLM(open_model(folder, place, chosen, adapter=Path(adapter) if adapter is not None else None))
     if quantize is not None:
         quantise(opened.model.get_decoder(), quantize)
+    if several:
+        spread(opened.model)
     return opened
