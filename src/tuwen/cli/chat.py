@@ -32,7 +32,9 @@ def command(
     adapter: Annotated[Path | None, typer.Option(help="An adapter or delta trained on MODEL 适配器.")] = None,
     language: Annotated[Path | None, typer.Option(help="Of a delta in MODEL: its language model 语言模型.")] = None,
     vision: Annotated[Path | None, typer.Option(help="And its vision encoder 视觉编码器.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N, or auto for all GPUs; a GPU where there is one 设备.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:N or auto (all GPUs) [default: a GPU, or cpu] 设备.")
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as stored on a GPU 精度.")] = None,
     quantize: Annotated[str | None, typer.Option(help="int8 or int4: the language model in so many bits 量化.")] = None,
     as_json: Annotated[
