@@ -5,7 +5,8 @@
 The folder is one of `transformers`' own LLaVA, which both servers load as it is, in float32 on the CPU; without one, a
 model of random weights is built and exported. Clients are asked in turns over HTTP, each waits for its answer and asks
 again; half of the questions are about a picture of their own. The last way is in this process, clients in line. The
-first token's time counts from the question on. `transformers serve` and Tuwen stream the same text, which is checked.
+first token's time counts from the question on. Answers that differ from those of `generate` are counted and said;
+tokens are counted as Tuwen's server tells them. Set OMP_NUM_THREADS for all of them where the machine is shared.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from tuwen.infer import VLM, load
 
 ROOT = Path(__file__).parents[1]
 SIDE = 256
+OURS = "tuwen serve"
 HEADS = {"num_hidden_layers": 8, "num_attention_heads": 6, "hidden_size": 384, "intermediate_size": 1536}
 MODEL: dict[str, Any] = {
     "vision": {"config": {"model_type": "clip_vision_model", "image_size": SIDE, "patch_size": 16, **HEADS}},
@@ -74,10 +76,11 @@ class Question(NamedTuple):
 
 
 class Course(NamedTuple):
-    """Seconds to the first token, and the text."""
+    """Seconds to the first token, the text, and its tokens where they are told."""
 
     first: float
     text: str
+    tokens: int = 0
 
 
 Ask = Callable[[Question], Awaitable[Course]]
@@ -149,18 +152,21 @@ def over_http(client: httpx2.AsyncClient, model: str, tokens: int) -> Ask:
             "temperature": 0,
             "max_tokens": tokens,
             "stream": True,
+            "stream_options": {"include_usage": True},
         }
-        started, first, pieces = time.perf_counter(), 0.0, []
+        started, first, pieces, count = time.perf_counter(), 0.0, [], 0
         async with client.stream("POST", "/v1/chat/completions", json=asked) as reply:
             reply.raise_for_status()
             async for line in reply.aiter_lines():
                 if not line.startswith("data: {"):
                     continue
-                for choice in json.loads(line[6:])["choices"]:
+                event = json.loads(line[6:])
+                count = (event.get("usage") or {}).get("completion_tokens", count)
+                for choice in event["choices"]:
                     if piece := choice["delta"].get("content"):
                         first = first or time.perf_counter() - started
                         pieces.append(piece)
-        return Course(first or time.perf_counter() - started, "".join(pieces))
+        return Course(first or time.perf_counter() - started, "".join(pieces), count)
 
     return ask
 
@@ -204,13 +210,13 @@ async def compare(folder: Path, urls: dict[str, tuple[str, str]], options: argpa
     """All ways, in turns; medians of the rounds."""
     vlm = load(folder, device="cpu", dtype="float32")
     assert isinstance(vlm, VLM)
-    count = vlm.processor.tokenizer
     table = Table("clients", "way", "requests/s", "tokens/s", "first token p50", "p99", title=str(folder.name))
     for clients in options.clients:
         rows: dict[str, list[tuple[float, ...]]] = {}
         for seed in range(options.rounds):
             asked = questions(max(options.requests * clients, 8), seed)
             said: dict[str, list[str]] = {}
+            tokens = 0
             for way, (url, model) in {**urls, "generate": ("", "")}.items():
                 async with httpx2.AsyncClient(base_url=url or "http://none", timeout=3600, trust_env=False) as client:
                     ask = over_http(client, model, options.tokens) if url else in_line(vlm, options.tokens)
@@ -218,7 +224,8 @@ async def compare(folder: Path, urls: dict[str, tuple[str, str]], options: argpa
                     await ask(Question("热身", questions(2, -1)[1].file))
                     seconds, courses = await measured(ask, asked, clients)
                 firsts = sorted(course.first for course in courses)
-                tokens = sum(len(count.encode(course.text, add_special_tokens=False)) for course in courses)
+                if way == OURS:
+                    tokens = sum(course.tokens for course in courses)
                 last = firsts[min(len(firsts) - 1, int(len(firsts) * 0.99))]
                 rows.setdefault(way, []).append(
                     (len(asked) / seconds, tokens / seconds, statistics.median(firsts), last)
@@ -251,7 +258,7 @@ def main() -> None:
         theirs = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
         theirs += ["--device", "cpu", "--dtype", "float32"]
         with server(ours, free_port()) as our_url, server(theirs, free_port()) as their_url:
-            urls = {"tuwen serve": (our_url, folder.name), "transformers serve": (their_url, str(folder))}
+            urls = {OURS: (our_url, folder.name), "transformers serve": (their_url, str(folder))}
             Console(width=110).print(asyncio.run(compare(folder, urls, options)))
 
 
