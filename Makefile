@@ -44,6 +44,8 @@ bench: setup  ## measure against others, side by side
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/data_check.py
 	$(BIN)/python benchmarks/packing.py
+	$(BIN)/python benchmarks/attention.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serving.py
 
 docs: setup  ## check that links, commands, recipes and code in the documentation hold
 	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
