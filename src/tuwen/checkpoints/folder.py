@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, rename_source_key
 
 from tuwen.checkpoints.refusal import LONGEST, blamed_on, check_sizes, quiet
-from tuwen.checkpoints.renames import check_published, unchanged
+from tuwen.checkpoints.renames import Rule, check_published, same
 from tuwen.checkpoints.weights import WeightFiles, read_json
 from tuwen.config import TuwenError, first_line
 from tuwen.models.configuration import TuwenConfig
@@ -133,12 +135,30 @@ def read_config(path: Path, weights: int | None = None) -> TuwenConfig:
 
 def stored_state(config: TuwenConfig) -> dict[str, Tensor]:
     """Names, shapes and nothing else of all weights that a folder holds; a tied output head is not among them."""
-    with torch.device("meta"):
-        model = TuwenForConditionalGeneration(config)
-    state: dict[str, Tensor] = model.state_dict()
+    state: dict[str, Tensor] = _imagined(config).state_dict()
     if config.tie_word_embeddings:
         state.pop("lm_head.weight", None)
     return state
+
+
+def own_rules(config: TuwenConfig, files: Iterable[str]) -> list[Rule]:
+    """Which of a folder's weights is which of ours.
+
+    `transformers` writes weights of some encoders under the names that they had when they were published, and reads
+    them under those of any of its versions.
+
+    Args:
+        config: of the folder.
+        files: names of its weights.
+    """
+    renamings = [one for one in get_model_conversion_mapping(_imagined(config)) if isinstance(one, WeightRenaming)]
+    theirs = {rename_source_key(name, renamings, [])[0]: name for name in files}
+    return [same(theirs.get(name, name), name) for name in stored_state(config)]
+
+
+def _imagined(config: TuwenConfig) -> TuwenForConditionalGeneration:
+    with torch.device("meta"):
+        return TuwenForConditionalGeneration(config)
 
 
 def load_model(path: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> ModelFolder:
@@ -155,8 +175,8 @@ def load_model(path: Path, device: str | torch.device = "cpu", dtype: torch.dtyp
     config = read_config(path)
     with blamed_on(path / "config.json"):
         # `transformers` would make what is missing or of another shape before it says so.
-        state = stored_state(config)
-        check_published(WeightFiles.find(path), unchanged(state), state)
+        files = WeightFiles.find(path)
+        check_published(files, own_rules(config, files), stored_state(config))
     try:
         with quiet():
             model, report = TuwenForConditionalGeneration.from_pretrained(

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 from transformers.initialization import no_init_weights
 
 from tuwen.checkpoints.adapters import fold, read_adapter
-from tuwen.checkpoints.folder import ModelFolder, load_model, read_config, stored_state
+from tuwen.checkpoints.folder import ModelFolder, load_model, own_rules, read_config, stored_state
 from tuwen.checkpoints.layouts.base import LAYOUTS, Layout, Published, recognise
 from tuwen.checkpoints.refusal import blamed_on, quiet
 from tuwen.checkpoints.renames import OurWeights, check_published, unchanged
@@ -151,15 +151,16 @@ def _read_own(path: Path) -> Published:
     processor = TuwenProcessor.from_pretrained(path)
     generation = path / "generation_config.json"
     files = WeightFiles.find(path)
-    names = list(stored_state(config))
+    rules = own_rules(config, files)
+    first = rules[0].theirs[0]
     return Published(
         layout=OWN,
         config=config,
         processor=processor,
         generation=read_json(generation) if generation.is_file() else {},
         files=files,
-        rules=unchanged(names),
-        dtype=files.dtype(names[0]) if names[0] in files else torch.float32,
+        rules=rules,
+        dtype=files.dtype(first) if first in files else torch.float32,
     )
 
 

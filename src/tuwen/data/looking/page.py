@@ -212,16 +212,33 @@ def script_data(value: Any) -> str:
 
 
 def write_page(out: Path, package: str, template: str, **values: Any) -> None:
-    """Fill a template and write the page.
+    """Fill a template and write the page; see ``fill_page``.
 
     Args:
         out: the HTML file.
-        package: that the template lies in; what it extends lies beside this module.
-        template: its name.
-        **values: what it is filled with; all of it is escaped.
+        package: see there.
+        template: see there.
+        **values: see there.
 
     Raises:
         TuwenError: when the file cannot be written.
+    """
+    html = fill_page(package, template, **values)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Text of broken data may hold half a surrogate pair.
+        out.write_text(html, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise TuwenError(f"{out}: cannot be written ({error.strerror})") from None
+
+
+def fill_page(package: str, template: str, **values: Any) -> str:
+    """A page from a template.
+
+    Args:
+        package: that the template lies in; what it extends lies beside this module.
+        template: its name.
+        **values: what it is filled with; all of it is escaped.
     """
     environment = jinja2.Environment(
         autoescape=True,
@@ -230,13 +247,7 @@ def write_page(out: Path, package: str, template: str, **values: Any) -> None:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(lambda name: _template(package, name)),
     )
-    html = environment.get_template(template).render(**values, plot=(WIDTH, HEIGHT, BOTTOM, TOP))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # Text of broken data may hold half a surrogate pair.
-        out.write_text(html, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise TuwenError(f"{out}: cannot be written ({error.strerror})") from None
+    return environment.get_template(template).render(**values, plot=(WIDTH, HEIGHT, BOTTOM, TOP))
 
 
 def _template(package: str, name: str) -> str:
