@@ -9,8 +9,9 @@ steps that do not count; pictures are decoded as they are needed. Answer tokens 
 
 Data: ``mix-shared`` has the lengths of LLaVA-1.5's 665k samples (``packing.llava_mix``), shortened with the picture's
 tokens, and as there COCO's pictures have several samples; in ``mix`` every sample has a picture of its own. ``scenes``
-are drawn pictures with many questions, each a sample. Size ``7b`` is Chinese-CLIP-L/336 and Qwen2-7B with fresh weights, trained
-as the recipe llava-chinese-clip/finetune says, and needs a GPU; ``--dry-run`` tries its settings on tiny parts.
+are drawn pictures with many questions, each a sample. Size ``7b`` is Chinese-CLIP-L/336 and Qwen2-7B with fresh
+weights, trained as the recipe llava-chinese-clip/finetune says, and needs a GPU; ``--dry-run`` tries its settings on
+tiny parts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every encoder and language model comes back from its folder as it was, under whatever names its weights are stored."""
+"""Every encoder and language model comes back from its folder as it was, whatever names its weights have there."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from tests.models.compositions import ENCODER_CONFIGS, LANGUAGE_CONFIGS, compose
 from tests.train.stages import backward, batch, disturb, gradients, logits, stage_of
 from tuwen.config import MissingExtraError, TuwenError
 from tuwen.models.modeling import TuwenForConditionalGeneration
+from tuwen.models.nf4 import is_packed, numbers
 from tuwen.train.modules.groups import Group, make_groups
 from tuwen.train.modules.lora import add_lora, fold_lora, merged_state_dict, save_adapter
-from tuwen.models.nf4 import is_packed, numbers
 from tuwen.train.modules.optimizer import GroupedOptimizer
 from tuwen.train.modules.placement import Precision, held_in, place_weights, weight_types
 

@@ -88,7 +88,10 @@ def test_the_steps_of_a_plan_are_those_of_the_run(data: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [("model.image_policy.type=pad_square", "image_policy 'pad_square'"), ("model.connector={type: resampler}", "grid")],
+    [
+        ("model.image_policy.type=pad_square", "image_policy 'pad_square'"),
+        ("model.connector={type: resampler}", "the grid of patches"),
+    ],
 )
 def test_a_plan_refuses_regions_that_training_would_refuse(toy_recipe: Path, change: str, said: str) -> None:
     message = refused("train", toy_recipe, "--plan", change)
