@@ -36,7 +36,7 @@ from tuwen.serve.demo.attention_map import (
     layer_groups,
     whole_picture,
 )
-from tuwen.serve.demo.boxes import Segment, segments
+from tuwen.infer.marked_text import Segment, segments
 from tuwen.serve.demo.conversation import MOST_PICTURES, Conversation, Speaker
 from tuwen.serve.demo.examples import draw_examples
 from tuwen.serve.demo.export import export_page

@@ -197,7 +197,8 @@ def test_a_picture_is_asked_about_and_boxes_are_drawn_before_the_answer_ends(
         for one in (".reply .frame", ".reply mark")
     ]
     assert colours[0] == colours[1]
-    page.hover(".reply mark >> nth=1")
+    # Not by the mouse: where it is must not depend on how fast pictures are laid out.
+    page.dispatch_event(".reply mark >> nth=1", "pointerenter")
     assert page.locator(".reply .frame.lit").all_inner_texts() == ["一个球"]
 
 
@@ -367,7 +368,7 @@ def test_two_models_answer_side_by_side_with_one_seed(comparing: Demo, visit: Vi
     page.click(".turn:nth-child(2) .reply:nth-child(2) [data-name=attention]")
     page.wait_for_selector(".panel .words")
     assert page.locator(".panel canvas.heat").count() == 1
-    page.hover(".panel .words span >> nth=1")
+    page.dispatch_event(".panel .words span >> nth=1", "pointerenter")
     assert "%" in page.inner_text(".panel .share")
     page.click(".turn:nth-child(1) .reply:nth-child(1) [data-name=seen]")
     page.wait_for_selector(".prompt")

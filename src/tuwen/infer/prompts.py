@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import PIL.Image
@@ -22,12 +22,14 @@ class Answer:
         token_ids: as generated, the end-of-turn token included where it came.
         prompt_ids: as the model saw them, pictures expanded.
         finish_reason: ``stop`` or ``length``.
+        pictures: of the conversation, as the model was given them; none where it is not known, as in batches.
     """
 
     text: str
     token_ids: list[int]
     prompt_ids: list[int]
     finish_reason: str
+    pictures: tuple[PIL.Image.Image, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def boxes(self) -> list[Grounding]:
@@ -36,6 +38,11 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        from tuwen.infer.notebook import answer_html
+
+        return answer_html(self)
 
 
 @dataclass(frozen=True, slots=True)

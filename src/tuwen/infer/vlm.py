@@ -9,7 +9,7 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +226,7 @@ class Session:
         encoded = self._encode(turn, opened)
         answer = self.vlm._answer([encoded], chosen)[0]
         self._remember(turn, opened, answer.text)
-        return answer
+        return replace(answer, pictures=tuple(picture.image for picture in self.pictures))
 
     def stream(self, text: Question, images: Sequence[Picture | str] = (), **options: Any) -> Iterator[str]:
         """As ``ask``, but gives the answer's text piece by piece; what was given is remembered.
@@ -237,6 +237,11 @@ class Session:
         chosen = GenerationOptions.of(options)
         turn, opened = self._turn(text, images)
         return self._pieces(turn, opened, self._encode(turn, opened), chosen)
+
+    def _repr_html_(self) -> str:
+        from tuwen.infer.notebook import session_html
+
+        return session_html(self)
 
     def reset(self) -> None:
         """Forget all turns."""
