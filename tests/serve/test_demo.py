@@ -27,6 +27,7 @@ from tuwen.checkpoints.build import build_from_recipe
 from tuwen.config import TuwenError
 from tuwen.infer.engine.interface import Request, Sampling
 from tuwen.infer.loading import load
+from tuwen.infer.marked_text import Segment, segments
 from tuwen.infer.vlm import VLM, Chatter
 from tuwen.models.processing import Encoded
 from tuwen.serve.demo.attention_map import (
@@ -36,7 +37,6 @@ from tuwen.serve.demo.attention_map import (
     layer_groups,
     whole_picture,
 )
-from tuwen.infer.marked_text import Segment, segments
 from tuwen.serve.demo.conversation import MOST_PICTURES, Conversation, Speaker
 from tuwen.serve.demo.examples import draw_examples
 from tuwen.serve.demo.export import export_page

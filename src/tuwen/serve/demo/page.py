@@ -23,8 +23,8 @@ from tuwen import __version__
 from tuwen.chat.grounding import format_box
 from tuwen.config import TuwenError, parse_config
 from tuwen.infer.engine.interface import Sampling
-from tuwen.serve.demo.attention_map import attention_map
 from tuwen.infer.marked_text import segments
+from tuwen.serve.demo.attention_map import attention_map
 from tuwen.serve.demo.conversation import Conversation, Reply, Speaker, Turn
 from tuwen.serve.demo.export import export_page
 from tuwen.serve.demo.seen import seen
