@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.serve.conftest import Running, Serving
 from tests.serve.engines import ANSWER, ScriptedEngine
+from tuwen.serve.answering import Answering
+from tuwen.serve.tokens import TokenNames
 
 
 def figures(running: Running) -> dict[str, float]:
@@ -59,3 +65,37 @@ def _request(running: Running):  # type: ignore[no-untyped-def]
     from tuwen.infer.engine.interface import Request
 
     return Request(prompt=running.service.chatter.encode([Message.of("user", "x")], []))
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_answers_that_nobody_waits_for_are_counted_once_begun_or_not(serving: Serving, begun: bool) -> None:
+    engine = ScriptedEngine()
+    with serving(engine) as running:
+        engine.hold.set()
+        service = running.service
+        answering = Answering(
+            tickets=[engine.submit(_request(running)) for _ in range(2)],
+            model=service.model,
+            names=TokenNames(service.chatter.processor.tokenizer),
+            wants_logprobs=False,
+            metrics=service.metrics,
+            arrival=time.perf_counter(),
+            retry_after=1,
+        )
+
+        async def leave() -> None:
+            events = answering.events(False)
+            if begun:
+                await anext(events)
+                await anext(events)
+                waiting = asyncio.ensure_future(anext(events))
+                await asyncio.sleep(0.01)
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+            await events.aclose()
+
+        asyncio.run(leave())
+        answering.give_up()
+        answering.give_up()
+        assert figures(running)["tuwen:request_success_total,cancelled"] == 2
+        engine.hold.clear()

@@ -7,14 +7,14 @@ import json
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from tuwen.config import TuwenError
 from tuwen.infer.engine.interface import Engine, EngineStopped, Finish, Piece, QueueFull, Request, Ticket
 from tuwen.serve.errors import ApiError, draining, engine_stopped, from_mistake, internal_error
-from tuwen.serve.metrics import Metrics
+from tuwen.serve.metrics import AnswerTimes, Metrics
 from tuwen.serve.protocol import (
     AnswerMessage,
     ChatCompletion,
@@ -104,6 +104,16 @@ class Answering:
     metrics: Metrics
     arrival: float
     retry_after: float
+    _times: list[AnswerTimes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._times = [self.metrics.answer(self.arrival) for _ in self.tickets]
+
+    def give_up(self) -> None:
+        """End all answers that have not ended; it does nothing for the others."""
+        cancel(self.tickets)
+        for times in self._times:
+            times.given_up()
 
     async def whole(self) -> ChatCompletion:
         """All answers, when they have ended.
@@ -190,7 +200,7 @@ class Answering:
             cancel(self.tickets)
 
     async def _follow(self, index: int, ticket: Ticket, queue: asyncio.Queue[tuple[int, Piece | Finish]]) -> None:
-        times = self.metrics.answer(self.arrival)
+        times = self._times[index]
         failed = Finish(reason="error", prompt_tokens=0, image_tokens=0)
         try:
             async for piece in ticket:

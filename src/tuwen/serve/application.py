@@ -17,7 +17,7 @@ from tuwen import __version__
 from tuwen.infer.engine import interface
 from tuwen.infer.engine.interface import Ticket
 from tuwen.infer.vlm import Chatter
-from tuwen.serve.answering import Answering, cancel, submit
+from tuwen.serve.answering import Answering, submit
 from tuwen.serve.conversation import Preparation
 from tuwen.serve.disconnect import ClientGone, unless_gone
 from tuwen.serve.errors import ApiError, ErrorBody, draining, engine_stopped, from_validation
@@ -173,24 +173,28 @@ class _Routes:
         self._check_model(body.model)
         sampling = read_sampling(body, limits, self._vocabulary)
         try:
-            answering = Answering(
-                tickets=await unless_gone(request.receive, self._submitted(body, sampling, request.state.salt)),
-                model=service.model,
-                names=self._names,
-                wants_logprobs=bool(body.logprobs),
-                metrics=service.metrics,
-                arrival=arrival,
-                retry_after=limits.shutdown_seconds,
-            )
-            if body.stream:
-                usage = bool(body.stream_options and body.stream_options.include_usage)
-                return EventStream(answering.events(usage), limits, lambda: cancel(answering.tickets))
-            try:
-                answer = await unless_gone(request.receive, answering.whole())
-            finally:
-                cancel(answering.tickets)
+            tickets = await unless_gone(request.receive, self._submitted(body, sampling, request.state.salt))
+        except ClientGone:
+            service.metrics.left(len(sampling))
+            return Response(status_code=CLIENT_GONE)
+        answering = Answering(
+            tickets=tickets,
+            model=service.model,
+            names=self._names,
+            wants_logprobs=bool(body.logprobs),
+            metrics=service.metrics,
+            arrival=arrival,
+            retry_after=limits.shutdown_seconds,
+        )
+        if body.stream:
+            usage = bool(body.stream_options and body.stream_options.include_usage)
+            return EventStream(answering.events(usage), limits, answering.give_up)
+        try:
+            answer = await unless_gone(request.receive, answering.whole())
         except ClientGone:
             return Response(status_code=CLIENT_GONE)
+        finally:
+            answering.give_up()
         return Response(answer.model_dump_json(), media_type="application/json")
 
     async def _submitted(self, body: ChatRequest, sampling: Sequence[interface.Sampling], salt: bytes) -> list[Ticket]:

@@ -62,6 +62,10 @@ class Metrics:
         """Count a request that was refused."""
         self._refusals.labels(self._model, reason).inc()
 
+    def left(self, count: int) -> None:
+        """Count answers whose client went before they were begun."""
+        self._finished.labels(self._model, "cancelled").inc(count)
+
     def text(self) -> bytes:
         """All figures, in Prometheus' text form."""
         return generate_latest(self._registry)
@@ -104,7 +108,8 @@ class AnswerTimes:
     def given_up(self) -> None:
         """Nobody follows the answer any more."""
         if not self._ended:
-            self._metrics._finished.labels(self._metrics._model, "cancelled").inc()
+            self._ended = True
+            self._metrics.left(1)
 
 
 class _EngineFigures(Collector):
