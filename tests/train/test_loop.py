@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from tuwen.train.policies import Schedule
 from tuwen.train.stage import Stage
 
 
-def metrics(run: Path) -> list[dict[str, object]]:
+def metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
@@ -55,6 +56,19 @@ def test_two_processes_train_as_one_does(toy_recipe: Path, toy_run: Path, tmp_pa
     for mine, theirs in zip(one, two, strict=True):
         for name in {"answers", "regions", "grad norm"} & mine.keys():
             assert theirs[name] == pytest.approx(mine[name], rel=1e-4)
+
+
+def test_rates_count_the_whole_of_a_step(toy_recipe: Path, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 1024}
+    changes = [f"model.language.config.{name}={size}" for name, size in sizes.items()]
+    changes += ["sources.0.suites={shapes: 1}", "checkpoints={steps: 1000}", "stages.1.steps=20", "stages.1.groups=2"]
+    # An update that takes about as long as the passes.
+    changes += ["stages.1.modules.language={mode: full, learning_rate: 0.001}", "stages.1.optimizer={type: muon}"]
+    result = run_cli("train", toy_recipe, "--out", tmp_path / "run", *changes, "stages.1.accumulate=1")
+    assert result.returncode == 0, result.stderr
+    steps = [line for line in metrics(tmp_path / "run") if line["stage"] == "instruct"]
+    said = sum(2 / line["images/s"] for line in steps[1:])
+    assert said == pytest.approx(steps[-1]["time"] - steps[0]["time"], rel=0.15)
 
 
 def test_a_module_that_no_loss_reaches_is_refused(toy_recipe: Path, tmp_path: Path) -> None:

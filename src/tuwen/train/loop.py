@@ -104,9 +104,9 @@ class StageLoop:
             TuwenError: when a step cannot be taken, or a module that is to be trained gets no gradient.
             RollBack: when a step went wrong and the recipe wants to go back.
         """
-        before, started = position.seconds, time.monotonic()
+        before, started, updating = position.seconds, time.monotonic(), 0.0
         while (place := self._place(position)) < self.steps:
-            figures = StepFigures(self._utilisation)
+            figures = StepFigures(self._utilisation, updating)
             here = next(batches)
             figures.data_is_there()
             number = position.step + 1
@@ -119,7 +119,9 @@ class StageLoop:
             position.step, position.seconds = number, before + time.monotonic() - started
             totals = self.processes.add_up({**own, **figures.own(here), **self._wishes(position)})
             if number not in position.passed_over:
-                self._take(number, place, here, figures.line(totals))
+                line, known = figures.line(totals), time.monotonic()
+                self._take(number, place, here, line)
+                updating = time.monotonic() - known
             if not after_step(totals):
                 return
         self.display.end(self.stage.name, position.step)

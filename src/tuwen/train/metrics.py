@@ -29,10 +29,12 @@ class StepFigures:
 
     Args:
         utilisation: counts operations, where it is known what the device could do.
+        updating: seconds that the update of the step before took. This step's own comes behind its figures; without
+            any, rates would leave out a part of every step.
     """
 
-    def __init__(self, utilisation: Utilisation | None = None) -> None:
-        self._utilisation = utilisation
+    def __init__(self, utilisation: Utilisation | None = None, updating: float = 0.0) -> None:
+        self._utilisation, self._updating = utilisation, updating
         self._began = time.monotonic()
         self._waited = 0.0
 
@@ -53,7 +55,7 @@ class StepFigures:
 
     def line(self, totals: Mapping[str, float]) -> dict[str, Any]:
         """The step's figures from the sums over processes: losses, throughput, and each task's loss a token."""
-        seconds = max(1e-9, time.monotonic() - self._began)
+        seconds = max(1e-9, time.monotonic() - self._began + self._updating)
         tasks = {
             name.removeprefix(_LOSS): value / totals[_TOKENS + name.removeprefix(_LOSS)]
             for name, value in totals.items()
