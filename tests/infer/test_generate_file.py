@@ -102,3 +102,9 @@ def test_ray_gives_the_same(folder: Path, source: Path) -> None:  # noqa: F811
     result = run_cli("generate", folder, source, there, *OPTIONS, "--engine", "ray", "--workers", "2")
     assert result.returncode == 1, result.stderr
     assert sorted(map(str, rows(there))) == sorted(map(str, rows(here)))
+
+
+def test_processes_of_a_cluster_are_refused_without_one(toy_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"messages": []}\n', encoding="utf-8")
+    message = refused("generate", toy_run / "model", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--workers", 4)
+    assert message == "--workers: has an effect with --engine ray only"

@@ -135,13 +135,10 @@ def read_config(path: Path, weights: int | None = None) -> TuwenConfig:
 
 def stored_state(config: TuwenConfig) -> dict[str, Tensor]:
     """Names, shapes and nothing else of all weights that a folder holds; a tied output head is not among them."""
-    state: dict[str, Tensor] = _imagined(config).state_dict()
-    if config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    return state
+    return _stored(_imagined(config))
 
 
-def own_rules(config: TuwenConfig, files: Iterable[str]) -> list[Rule]:
+def own_rules(config: TuwenConfig, files: Iterable[str]) -> tuple[list[Rule], dict[str, Tensor]]:
     """Which of a folder's weights is which of ours.
 
     `transformers` writes weights of some encoders under the names that they had when they were published, and reads
@@ -150,10 +147,22 @@ def own_rules(config: TuwenConfig, files: Iterable[str]) -> list[Rule]:
     Args:
         config: of the folder.
         files: names of its weights.
+
+    Returns:
+        a rule for each weight, and ``stored_state``.
     """
-    renamings = [one for one in get_model_conversion_mapping(_imagined(config)) if isinstance(one, WeightRenaming)]
+    model = _imagined(config)
+    renamings = [one for one in get_model_conversion_mapping(model) if isinstance(one, WeightRenaming)]
     theirs = {rename_source_key(name, renamings, [])[0]: name for name in files}
-    return [same(theirs.get(name, name), name) for name in stored_state(config)]
+    state = _stored(model)
+    return [same(theirs.get(name, name), name) for name in state], state
+
+
+def _stored(model: TuwenForConditionalGeneration) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = model.state_dict()
+    if model.config.tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    return state
 
 
 def _imagined(config: TuwenConfig) -> TuwenForConditionalGeneration:
@@ -176,7 +185,7 @@ def load_model(path: Path, device: str | torch.device = "cpu", dtype: torch.dtyp
     with blamed_on(path / "config.json"):
         # `transformers` would make what is missing or of another shape before it says so.
         files = WeightFiles.find(path)
-        check_published(files, own_rules(config, files), stored_state(config))
+        check_published(files, *own_rules(config, files))
     try:
         with quiet():
             model, report = TuwenForConditionalGeneration.from_pretrained(

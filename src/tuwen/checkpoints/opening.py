@@ -151,7 +151,7 @@ def _read_own(path: Path) -> Published:
     processor = TuwenProcessor.from_pretrained(path)
     generation = path / "generation_config.json"
     files = WeightFiles.find(path)
-    rules = own_rules(config, files)
+    rules, _ = own_rules(config, files)
     first = rules[0].theirs[0]
     return Published(
         layout=OWN,

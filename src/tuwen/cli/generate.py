@@ -27,8 +27,10 @@ def command(
     stop: Annotated[list[str] | None, typer.Option(help="An answer ends before it; may be repeated 停止词.")] = None,
     json_schema: Annotated[Path | None, typer.Option(help="Answers are JSON of this schema JSON 模式文件.")] = None,
     engine: Annotated[str, typer.Option(help="builtin, or ray for a cluster 本机或 Ray 集群.")] = "builtin",
-    workers: Annotated[int, typer.Option(min=1, help="Of a cluster, each with a model of its own 进程数.")] = 1,
-    max_running: Annotated[int, typer.Option(min=1, help="Answered at a time 并发数.")] = 64,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of a cluster, each with a model of its own 进程数 [default: 1].")
+    ] = None,
+    max_running: Annotated[int | None, typer.Option(min=1, help="Answered at a time 并发数 [default: 64].")] = None,
     adapter: Annotated[Path | None, typer.Option(help="An adapter or delta trained on MODEL 适配器.")] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:N or auto (all GPUs) [default: a GPU, or cpu] 设备.")
@@ -46,6 +48,8 @@ def command(
 
     if greedy and temperature:
         raise TuwenError("--greedy and --temperature: choose one")
+    if workers is not None and engine == "builtin":
+        raise TuwenError("--workers: has an effect with --engine ray only")
     settings = {
         "max_tokens": max_tokens,
         "temperature": 0.0 if greedy else temperature,
@@ -60,7 +64,7 @@ def command(
     job = Job(
         model=model,
         loading={"adapter": adapter, "device": device, "dtype": dtype, "quantize": quantize},
-        settings={"max_running": max_running},
+        settings={} if max_running is None else {"max_running": max_running},
         sampling=parse_config(Sampling, settings, "sampling"),
         source=questions,
     )
@@ -80,7 +84,7 @@ def command(
             job,
             out,
             engine=engine,
-            workers=workers,
+            workers=workers or 1,
             progress=lambda done, total: bar.update(answering, completed=done, total=total),
         )
     typer.echo(
