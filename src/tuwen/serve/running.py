@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import signal
 import socket
@@ -16,7 +15,6 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tuwen.config import TuwenError
 from tuwen.infer.engine.opening import open_engine
 from tuwen.infer.loading import load
 from tuwen.serve.application import Service, create_application
@@ -24,6 +22,7 @@ from tuwen.serve.auth import Keys, read_keys
 from tuwen.serve.errors import bad_request
 from tuwen.serve.fetching import Fetcher
 from tuwen.serve.guard import Gate
+from tuwen.serve.listening import bind, is_loopback
 from tuwen.serve.metrics import Metrics
 from tuwen.serve.settings import SERVERS, ServeSettings
 
@@ -95,32 +94,6 @@ def configuration(service: Service, origins: Sequence[str] = ()) -> uvicorn.Conf
         h11_max_incomplete_event_size=MOST_HEADERS,
         timeout_graceful_shutdown=LAST_SECONDS,
     )
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that has the port, and does not listen yet.
-
-    Raises:
-        TuwenError: when it is not to be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise TuwenError(f"--host {host}: not an address of this machine ({error.strerror})") from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        why = error.strerror if isinstance(error, OSError) else error
-        raise TuwenError(f"--host {host} --port {port}: cannot be listened at ({why}); choose another") from None
-    return listener
-
-
-def is_loopback(listener: socket.socket) -> bool:
-    """Whether a socket can be reached from its own machine alone."""
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 class Server(uvicorn.Server):

@@ -1,10 +1,8 @@
 """llama.cpp's files: a language model and, beside it, a vision encoder with its projector."""
 
+from importlib.util import find_spec
+
 from tuwen.config import MissingExtraError
 
-try:
-    import gguf  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "gguf":
-        raise
-    raise MissingExtraError("gguf", "gguf") from None
+if find_spec("gguf") is None:
+    raise MissingExtraError("gguf", "gguf")

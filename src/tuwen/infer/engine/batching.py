@@ -64,15 +64,9 @@ class BatchingEngine(WorkerEngine[Conversation]):
         prompt = request.prompt
         if not isinstance(prompt, Encoded):
             raise TuwenError(f"{request.name}: its prompt was made for another model")
-        ids = prompt.rendered.input_ids
-        if not 0 < len(ids) < self.context:
-            raise TuwenError(
-                f"{request.name}: the prompt has {len(ids)} tokens, 1 to {self.context - 1} are possible: the context "
-                f"is {self.context} and the answer needs one"
-            )
+        room, ids = self._room(request, self.context), prompt.rendered.input_ids
         pictures = pictures_of(prompt, request.salt, self._policy)
         sampler = self._samplers.sampler(request.sampling, len(ids))
-        room = self.context - len(ids)
         answer = GrowingAnswer(
             request,
             ticket,

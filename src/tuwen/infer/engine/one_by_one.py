@@ -47,18 +47,11 @@ class OneByOneEngine(WorkerEngine[None]):
         self._thread.start()
 
     def _prepare(self, request: Request, ticket: Follower) -> tuple[GrowingAnswer, None]:
-        rendered = request.prompt.rendered
-        length = len(rendered.input_ids)
-        if not 0 < length < self.context:
-            raise TuwenError(
-                f"{request.name}: the prompt has {length} tokens, 1 to {self.context - 1} are possible: the context "
-                f"is {self.context} and the answer needs one"
-            )
+        room, rendered = self._room(request, self.context), request.prompt.rendered
         image_tokens = sum(stop - start for start, stop in rendered.image_spans)
         if not rendered.image_spans and self._image_token is not None:
             image_tokens = rendered.input_ids.count(self._image_token)
-        sampler = self._samplers.sampler(request.sampling, length)
-        room = self.context - length
+        sampler = self._samplers.sampler(request.sampling, len(rendered.input_ids))
         answer = GrowingAnswer(
             request,
             ticket,

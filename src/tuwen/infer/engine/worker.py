@@ -120,6 +120,20 @@ class WorkerEngine(Engine, Generic[Job]):
         if self._draining:
             raise EngineStopped("the engine is being stopped and takes no more requests")
 
+    def _room(self, request: Request, context: int) -> int:
+        """Tokens that a context leaves for an answer.
+
+        Raises:
+            TuwenError: when there is no prompt, or it leaves none.
+        """
+        length = len(request.prompt.rendered.input_ids)
+        if not 0 < length < context:
+            raise TuwenError(
+                f"{request.name}: the prompt has {length} tokens, 1 to {context - 1} are possible: the context "
+                f"is {context} and the answer needs one"
+            )
+        return context - length
+
     def _is_idle(self) -> bool:
         return self._dead or not (self._waiting or self._running)
 

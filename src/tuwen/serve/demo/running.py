@@ -6,7 +6,6 @@ import io
 import logging
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -14,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
-from typing import Any
 from urllib.parse import urlsplit
 
 from tuwen.config import MissingExtraError, TuwenError
 from tuwen.infer.engine.opening import open_engine
 from tuwen.infer.loading import load
 from tuwen.serve.demo.conversation import Speaker
+from tuwen.serve.listening import bind
 
 # Before the page's library is imported: it would tell its makers of every start, and record calls in the browser.
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "GRADIO_SSR_MODE": "False"}
@@ -53,7 +52,8 @@ def demo(
     """
     with private_folder():
         _require_library()
-        check_free(host, port)
+        # Said at once, not after loading.
+        bind(host, port).close()
         speakers = list(_speakers(models, device, dtype))
         try:
             serve_page(speakers, host=host, port=port, share=share)
@@ -133,7 +133,7 @@ def serve_page(
         with redirect_stdout(io.StringIO()):
             _, local, public = page.launch(
                 server_name=host,
-                server_port=port or free_port(host),
+                server_port=port or _free_port(host),
                 share=share,
                 prevent_thread_lock=True,
                 quiet=True,
@@ -172,33 +172,7 @@ def _signalled() -> threading.Event:
     return stopped
 
 
-def check_free(host: str, port: int) -> None:
-    """Say at once, not after loading, that a port is taken.
-
-    Raises:
-        TuwenError: when it cannot be listened at.
-    """
-    try:
-        _bound(host, port).close()
-    except (OSError, OverflowError) as error:
-        why: Any = error.strerror if isinstance(error, OSError) else error
-        raise TuwenError(f"--host {host} --port {port}: cannot be listened at ({why}); choose another") from None
-
-
-def free_port(host: str) -> int:
-    """A port that nobody listens at now."""
-    with _bound(host, 0) as listener:
+def _free_port(host: str) -> int:
+    with bind(host, 0) as listener:
         port: int = listener.getsockname()[1]
         return port
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
@@ -34,10 +35,8 @@ class Zero(Engine):
 
     def __init__(self, trained: TrainedModel, settings: Distribution, accelerator: Accelerator) -> None:
         super().__init__(trained, settings, accelerator)
-        try:
-            import deepspeed  # noqa: F401
-        except ImportError:
-            raise MissingExtraError("deepspeed", "deepspeed") from None
+        if find_spec("deepspeed") is None:
+            raise MissingExtraError("deepspeed", "deepspeed")
         if accelerator.num_processes == 1:
             raise TuwenError(
                 f"distribution.type: {settings.type} needs several processes; start them with --nproc, or say ddp"
