@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tuwen.cli.progress_bar import progress_bar
 
 
 def command(
@@ -43,16 +44,7 @@ def command(
     }
     plan = Plan(parse_config(SynthConfig, settings, "synth"), count, seed, shard_size, out)
     console = Console()
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
+    with progress_bar(console) as bar:
         drawing = bar.add_task("图片 pictures", total=count)
 
         def show(finished: Finished) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tuwen.cli.progress_bar import progress_bar
 
 
 def command(
@@ -69,16 +70,7 @@ def command(
         source=questions,
     )
     console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
+    with progress_bar(console) as bar:
         answering = bar.add_task("回答 answers", total=None)
         outcome = generate_file(
             job,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import nn
 
 from tuwen.config import MissingExtraError, TuwenError, unknown_name
@@ -37,11 +36,11 @@ def _in_8_bits(language_model: nn.Module) -> None:
 
 
 def _in_4_bits(language_model: nn.Module) -> None:
-    layers = [(name, module) for name, module in language_model.named_modules() if is_plain_linear(module)]
-    for name, layer in layers:
-        weight: torch.Tensor = layer.weight  # type: ignore[assignment]
-        # One after the other, so that no weight is there twice for long.
-        language_model.set_submodule(name, quantised(layer, weight.device, weight.dtype))  # type: ignore[arg-type]
+    # One after the other, so that no weight is there twice for long.
+    for path, module in list(language_model.named_modules()):
+        if isinstance(module, nn.Linear) and is_plain_linear(module):
+            layer = quantised(module, module.weight.device, module.weight.dtype)
+            language_model.set_submodule(path, layer)
 
 
 KINDS: dict[str, Callable[[nn.Module], None]] = {"int8": _in_8_bits, "int4": _in_4_bits}
